@@ -1,0 +1,373 @@
+"""Generate the object table, the stream schemas and the sandbox's spec from the official `stripe` package.
+
+`python scripts/generate_schemas.py` writes them, `--check` says which are out of date and exits with 1.
+The schemas' properties carry two annotations for the tap, which the catalog does not show: `x-field` (the Stripe field,
+where the column has another name) and `x-kind` (`milliseconds`, `currency`), where the JSON type does not say it.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import stripe_facts as facts
+from stripe_library import Shape, StripeLibrary, package_path
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "tap_stripe_events" / "object_table.py"
+SCHEMAS = ROOT / "tap_stripe_events" / "schemas"
+SPEC = ROOT / "stripe_sandbox" / "spec.json"
+
+# Never stored: contract rule 3. (`data` of an event is cleaned when it is read.)
+SECRETS = {
+    "client_secret": None,
+    "confirmation_secret": None,
+    "secret": {"webhook_endpoint"},
+    "payload": {"apps.secret"},
+    "number": {"issuing.card"},
+    "cvc": {"issuing.card"},
+}
+TIME = {"type": ["string", "null"], "format": "date-time"}
+# Types whose copies inside hashes are worth keeping, since no list shows all of them.
+NESTED_TYPES = frozenset({"payment_method", "source", "card", "bank_account", "discount", "price"})
+
+
+def stream(name: str) -> str:
+    return name.replace(".", "_")
+
+
+class Table:
+    """The object table as plain values, joined from the library and the facts."""
+
+    def __init__(self, library: StripeLibrary) -> None:
+        self.library = library
+        self.lists = [self._list(each) for each in library.operations if each["list"] and each["method"] == "get"]
+        self.lists += [self._extra_list(each) for each in facts.EXTRA_LISTS]
+        listed = {name for each in self.lists for name in each["objects"]}
+        self.names = sorted(listed | set(facts.ALSO_TABLES))
+        self.events = self._events()
+        self.objects = [self._object(name) for name in self.names]
+
+    def _list(self, operation: dict[str, Any]) -> dict[str, Any]:
+        path, params = operation["path"], operation["params"]
+        parent, parameter = self._parent(path)
+        passes = facts.PASSES.get(path, ({},))
+        fixed = {name.partition("[")[0] for each in passes for name in each} | set(facts.FIELD_PARAMETERS.get(path, {}))
+        unknown = set(operation["required"]) - fixed - {parameter}
+        if passes and unknown:
+            msg = f"{path} requires {sorted(unknown)}: say in stripe_facts.py where the values come from"
+            raise SystemExit(msg)
+        asks: tuple[dict[str, Any], ...] = ()
+        if parent and passes:
+            asks = facts.ASKS.get(path, ({"of": parent},))
+        owned = bool(asks) and path not in facts.BY_PARENT_ONLY
+        return {
+            "path": path,
+            "objects": tuple(operation["objects"]),
+            "passes": passes,
+            "created": "created" in params,
+            "paged": "starting_after" in params,
+            "parent": parent,
+            "parameter": parameter,
+            "parameters": facts.FIELD_PARAMETERS.get(path, {}),
+            "asks": asks,
+            "owned": owned,
+        }
+
+    def _extra_list(self, extra: dict[str, Any]) -> dict[str, Any]:
+        single = "object" in extra
+        listed = next((each for each in self.lists if each["path"] == extra["path"]), None)
+        if listed is None and not single:
+            msg = f"{extra['path']} is neither a list endpoint nor given an object"
+            raise SystemExit(msg)
+        parent = extra.get("parent")
+        return {
+            "path": extra["path"],
+            "objects": (extra["object"],) if listed is None else listed["objects"],
+            "passes": extra.get("passes", ({},)),
+            "created": listed is not None and listed["created"],
+            "paged": not single,
+            "single": single,
+            "parent": parent,
+            "parameter": extra.get("parameter"),
+            "asks": extra.get("asks", ({"of": parent},) if parent else ()),
+        }
+
+    def _parent(self, path: str) -> tuple[str | None, str | None]:
+        if path in facts.QUERY_PARENTS:
+            parameter, _, name = facts.QUERY_PARENTS[path].partition("=")
+            return name or parameter, parameter
+        if "{" not in path:
+            return None, None
+        before, _, rest = path.partition("/{")
+        parameter = rest.partition("}")[0]
+        for each in self.library.operations:
+            retrieves = each["method"] == "get" and not each["list"] and len(each["objects"]) == 1
+            if retrieves and each["path"].startswith(before + "/{") and each["path"].endswith("}"):
+                if each["path"].count("/") == before.count("/") + 1:
+                    return each["objects"][0], parameter
+        lists = [each for each in self.library.operations if each["list"] and each["path"] == before]
+        if lists:
+            return lists[0]["objects"][0], parameter
+        msg = f"{path}: no parent found; name it in QUERY_PARENTS"
+        raise SystemExit(msg)
+
+    def _events(self) -> dict[str, tuple[str, ...]]:
+        found = {}
+        for each in self.library.event_types:
+            before = each.rpartition(".")[0]
+            found[each] = facts.EVENT_OBJECTS.get(each) or facts.EVENT_OBJECTS.get(before) or (before,)
+            unknown = [name for name in found[each] if name not in self.library.objects]
+            if unknown:
+                msg = f"event {each}: no object {unknown}; name it in EVENT_OBJECTS"
+                raise SystemExit(msg)
+        return found
+
+    def _object(self, name: str) -> dict[str, Any]:
+        events = tuple(each for each, objects in self.events.items() if name in objects)
+        listed = any(name in each["objects"] and each["passes"] for each in self.lists)
+        fields = {field: shape for field, shape in self.library.objects[name].items() if not secret(name, field)}
+        reason = facts.INCOMPLETE.get(name)
+        if reason is None and not listed:
+            reason = "not listed"
+        return {
+            "name": name,
+            "key": facts.KEYS.get(name, ("id",)),
+            "retrieve": self._retrieve(name),
+            "embedded": self._embedded(name, fields),
+            "expand": facts.EXPANDED.get(name, ()),
+            "dependents": facts.DEPENDENTS.get(name, {}),
+            "nested": tuple(path for field, shape in fields.items() for path in self._nested(field, shape)),
+            "events": events,
+            "deleted_by": tuple(
+                each for each in events if each.endswith(".deleted") and each not in facts.NOT_DELETIONS
+            ),
+            "complete": reason is None,
+            "incomplete_because": reason,
+            "announced": listed or bool(events),
+            "independent": name in facts.INDEPENDENT,
+        }
+
+    def _retrieve(self, name: str) -> str | None:
+        paths = [
+            each["path"]
+            for each in self.library.operations
+            if each["method"] == "get"
+            and not each["list"]
+            and each["objects"] == [name]
+            and each["path"].endswith("}")
+            and each["path"].count("{") == 1
+        ]
+        return min(paths).rpartition("/")[0] + "/{id}" if paths else None
+
+    def _embedded(self, name: str, fields: dict[str, Shape]) -> tuple[dict[str, Any], ...]:
+        found = []
+        for path, shape in (each for field, shape in fields.items() for each in lists_in(field, shape)):
+            found.append(
+                {
+                    "field": path,
+                    "objects": tuple(shape["objects"]),
+                    "on_request": shape["nullable"],
+                    "completed_by": self._completed_by(name, path, set(shape["objects"])),
+                }
+            )
+        return tuple(found)
+
+    def _completed_by(self, name: str, path: str, objects: set[str]) -> str | None:
+        if known := facts.COMPLETED_BY.get(f"{name}.{path}"):
+            return known
+        for each in self.lists:
+            same = each["parent"] == name and each["asks"] and set(each["objects"]) == objects
+            if same and each["path"].endswith("/" + path.rpartition(".")[2]):
+                return str(each["path"])
+        return None
+
+    def _nested(self, path: str, shape: Shape, depth: int = 0) -> list[str]:
+        found = []
+        if depth and shape["type"] in {"ref", "union"} and set(shape["objects"]) & NESTED_TYPES:
+            found.append(path)
+        for field, inner in shape.get("fields", {}).items():
+            found += self._nested(f"{path}.{field}", inner, depth + 1)
+        if "items" in shape:
+            found += self._nested(f"{path}[]", shape["items"], depth + 1)
+        return found
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """Return the JSON Schema of an object's stream: contract rule 3."""
+        key = facts.KEYS.get(name, ("id",))
+        fields = self.library.objects[name]
+        properties: dict[str, Any] = {}
+        for field, shape in fields.items():
+            if secret(name, field) or shape["type"] == "list" or field in facts.DEPENDENTS.get(name, {}):
+                continue
+            column, schema = self._column(field, shape)
+            properties[column] = schema
+        for parent in self._parents(name):
+            field = parent.rpartition(".")[2]
+            named = fields.get(field, {}).get("type") == "string"
+            schema = {"type": ["string", "null"]} | ({"x-field": field} if named else {})
+            properties.setdefault(f"{stream(parent)}_id", schema)
+        for column in key:
+            properties[column] = {**properties.get(column, {}), "type": "string"}
+        properties["_extra"] = {"type": ["object", "null"]}
+        return {"type": "object", "properties": {column: properties.pop(column) for column in key} | properties}
+
+    def _parents(self, name: str) -> list[str]:
+        parents = [
+            each["parent"] for each in self.lists if each.get("owned") and name in each["objects"] and each["passes"]
+        ]
+        parents += [
+            owner
+            for owner, fields in self.library.objects.items()
+            if owner in self.names
+            for field, shape in fields.items()
+            for _, inner in lists_in(field, shape)
+            if name in inner["objects"]
+        ]
+        parents += [owner for owner, dependents in facts.DEPENDENTS.items() if name in dependents.values()]
+        return sorted(set(parents))
+
+    def _column(self, field: str, shape: Shape) -> tuple[str, dict[str, Any]]:
+        kind, form = shape["type"], shape.get("format")
+        if kind in {"expandable", "ref", "union"}:
+            if any("id" in self.library.objects[each] for each in shape["objects"]):
+                return f"{field}_id", {"type": ["string", "null"], "x-field": field}
+            return field, {"type": ["object", "null"]}
+        match kind, form:
+            case _, "unix-time":
+                return field, dict(TIME)
+            case _, "unix-time-ms":
+                return field, {**TIME, "x-kind": "milliseconds"}
+            case _, "decimal":
+                return field, {"type": ["number", "null"]}
+            case _, "currency":
+                return field, {"type": ["string", "null"], "x-kind": "currency"}
+            case "object" | "map" | "any", _:
+                return field, {"type": ["object", "null"]}
+        return field, {"type": [kind, "null"]}
+
+
+def lists_in(path: str, shape: Shape) -> list[tuple[str, Shape]]:
+    """Return the embedded lists in a field, by their dotted paths."""
+    if shape["type"] == "list":
+        return [(path, shape)]
+    return [found for field, inner in shape.get("fields", {}).items() for found in lists_in(f"{path}.{field}", inner)]
+
+
+def secret(name: str, field: str) -> bool:
+    """Whether a field is never stored."""
+    if field not in SECRETS:
+        return False
+    owners = SECRETS[field]
+    return owners is None or name in owners
+
+
+def literal(kind: str, values: dict[str, Any]) -> str:
+    """Return a Python constructor call with the values that are not empty."""
+    rendered = []
+    for name, value in values.items():
+        if name == "passes":
+            if value != ({},):
+                rendered.append(f"passes=({''.join(f'_fixed({each!r}), ' for each in value)})")
+        elif name in {"parameters", "dependents"}:
+            if value:
+                rendered.append(f"{name}=_fixed({value!r})")
+        elif name == "asks":
+            if value:
+                rendered.append(f"asks=({''.join(literal('Ask', each) + ', ' for each in value)})")
+        elif name == "embedded":
+            if value:
+                rendered.append(f"embedded=({''.join(literal('EmbeddedList', each) + ', ' for each in value)})")
+        elif (name == "key" and value == ("id",)) or (name in {"complete", "announced", "paged"} and value):
+            continue
+        elif value or name in {"complete", "announced", "paged"}:
+            rendered.append(f"{name}={value!r}")
+    return f"{kind}({', '.join(rendered)})"
+
+
+def table_source(table: Table) -> str:
+    """Return the text of `object_table.py`, not yet formatted."""
+    lists = "".join(f"{literal('StripeList', each)},\n" for each in table.lists)
+    objects = "".join(f"{each['name']!r}: {literal('StripeObject', each)},\n" for each in table.objects)
+    return (
+        '"""Generated by scripts/generate_schemas.py: do not edit. `make generate` writes it again."""\n\n'
+        "from types import MappingProxyType\n\n"
+        "from tap_stripe_events.objects import Ask, EmbeddedList, Parameters, StripeList, StripeObject\n\n\n"
+        "def _fixed(parameters: dict[str, str]) -> Parameters:\n"
+        "    return MappingProxyType(parameters)\n\n\n"
+        f"API_VERSION = {table.library.api_version!r}\n\n"
+        f"STRIPE_LISTS: tuple[StripeList, ...] = (\n{lists})\n\n"
+        f"STRIPE_OBJECTS = MappingProxyType({{\n{objects}}})\n"
+    )
+
+
+def formatted(source: str) -> str:
+    """Return Python source as `ruff format` leaves it."""
+    command = [sys.executable, "-m", "ruff", "format", "--config", str(ROOT / "pyproject.toml"), "-"]
+    return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+
+
+def sandbox_spec(table: Table) -> dict[str, Any]:
+    """Return what the sandbox knows of the API: shapes, lists, operations and events."""
+    library = table.library
+
+    def operation(each: dict[str, Any], *names: str) -> dict[str, Any]:
+        return {name: each[name] for name in names} | {"object": each["objects"][0] if each["objects"] else None}
+
+    return {
+        "api_version": library.api_version,
+        "objects": {name: {"fields": marked(fields)} for name, fields in library.objects.items()},
+        "lists": [
+            {name: each[name] for name in ("path", "objects", "params", "required")}
+            for each in library.operations
+            if each["list"] and each["method"] == "get"
+        ],
+        "retrieves": [
+            operation(each, "path", "params")
+            for each in library.operations
+            if not each["list"] and each["method"] == "get"
+        ],
+        "writes": [operation(each, "method", "path") for each in library.operations if each["method"] != "get"],
+        "events": {name: list(objects) for name, objects in table.events.items()},
+    }
+
+
+def marked(fields: dict[str, Shape]) -> dict[str, Shape]:
+    """Return shapes with `optional` set where the key is there only on request: nullable lists, and `deleted`."""
+    return {
+        name: shape | {"optional": name == "deleted" or (shape["type"] == "list" and shape["nullable"])}
+        for name, shape in fields.items()
+    }
+
+
+def generated() -> dict[Path, str]:
+    """Return every generated file and its text."""
+    table = Table(StripeLibrary(package_path()))
+    files = {TABLE: formatted(table_source(table))}
+    for name in table.names:
+        text = json.dumps(table.schema(name), indent=2) + "\n"
+        files[SCHEMAS / f"{stream(name)}.json"] = text
+    files[SPEC] = json.dumps(sandbox_spec(table), separators=(",", ":"), sort_keys=True) + "\n"
+    return files
+
+
+def main() -> None:
+    """Write the files, or compare them."""
+    files = generated()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    extra = [path for path in SCHEMAS.glob("*.json") if path not in files]
+    if "--check" in sys.argv[1:]:
+        for path in [*stale, *extra]:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make generate`")
+        sys.exit(1 if stale or extra else 0)
+    SCHEMAS.mkdir(exist_ok=True)
+    for path in stale:
+        path.write_text(files[path], encoding="utf-8")
+    for path in extra:
+        path.unlink()
+    print(f"{len(files)} files, {len(stale)} written, {len(extra)} removed")
+
+
+if __name__ == "__main__":
+    main()

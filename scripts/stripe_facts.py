@@ -1,0 +1,265 @@
+"""What the `stripe` package does not say about the API, and the replica needs to know.
+
+`generate_schemas` joins this with what `stripe_library` reads. To add a Stripe object: raise the version of the `stripe`
+package, run `make generate`, and write here only what the generator says it cannot know.
+
+An *ask* is a rule of when a child list is asked for: `of` is the object whose record may lead to a request, `by` the
+field that holds the id to ask with. A request is saved where the record answers already:
+
+* `signals`: fields of the record; if all of them are there and all are empty (null, false, 0, {}), there is nothing to ask for.
+* `needs`: an object type of which the account must have at least one.
+* `sampled`: the signals are Stripe's habit rather than its promise, so the first few records whose signals say
+  "nothing" are asked for all the same; if one of them has something after all, signals of that list are not trusted again.
+* `only_sampled`: the record says nothing at all, another ask finds the rows; only the sample is asked for.
+* `optional`: it adds rows if the tap reads `of` anyway; selecting the child stream alone does not make the tap read `of`.
+"""
+
+from typing import Any
+
+# Lists whose elements need more than one reading, or parameters, to be seen in full. Default: one pass, no parameters.
+# An empty tuple: not read at all (the reason beside it).
+PASSES: dict[str, tuple[dict[str, str], ...]] = {
+    "/v1/apps/secrets": ({"scope[type]": "account"},),
+    "/v1/payment_methods": ({}, {"type": "custom"}),
+    "/v1/prices": ({"active": "true"}, {"active": "false"}),
+    "/v1/subscriptions": ({"status": "all"},),
+    "/v1/tax/locations": ({"type": "performance"},),
+    "/v1/tax/registrations": ({"status": "all"},),
+    "/v1/billing/meters/{id}/event_summaries": (),  # sums over a window that the caller chooses: not stored objects
+    "/v1/credit_notes/preview/lines": (),  # a computation
+    "/v1/tax/calculations/{calculation}/line_items": (),  # calculations have no list and expire: only by write-through
+    "/v1/tax/transactions/{transaction}/line_items": (),  # transactions have no list: only by write-through
+}
+
+# Child lists whose parent is named by a query parameter, and the objects of those parameters.
+QUERY_PARENTS: dict[str, str] = {
+    "/v1/billing/credit_balance_transactions": "customer",
+    "/v1/entitlements/active_entitlements": "customer",
+    "/v1/financial_connections/transactions": "account=financial_connections.account",
+    "/v1/issuing/tokens": "card=issuing.card",
+    "/v1/payment_attempt_records": "payment_record",
+    "/v1/radar/value_list_items": "value_list=radar.value_list",
+    "/v1/setup_attempts": "setup_intent",
+    "/v1/subscription_items": "subscription",
+    "/v1/treasury/credit_reversals": "financial_account=treasury.financial_account",
+    "/v1/treasury/debit_reversals": "financial_account=treasury.financial_account",
+    "/v1/treasury/inbound_transfers": "financial_account=treasury.financial_account",
+    "/v1/treasury/outbound_payments": "financial_account=treasury.financial_account",
+    "/v1/treasury/outbound_transfers": "financial_account=treasury.financial_account",
+    "/v1/treasury/received_credits": "financial_account=treasury.financial_account",
+    "/v1/treasury/received_debits": "financial_account=treasury.financial_account",
+    "/v1/treasury/transaction_entries": "financial_account=treasury.financial_account",
+    "/v1/treasury/transactions": "financial_account=treasury.financial_account",
+}
+
+# When child lists are asked for. Default: for every parent, with its id.
+ASKS: dict[str, tuple[dict[str, Any], ...]] = {
+    "/v1/billing/credit_balance_transactions": ({"of": "billing.credit_grant", "by": "customer"},),
+    "/v1/customers/{customer}/balance_transactions": (
+        {"of": "customer", "signals": ("balance",), "sampled": True},
+        {"of": "invoice", "by": "customer", "signals": ("starting_balance", "ending_balance"), "optional": True},
+        {"of": "credit_note", "by": "customer", "signals": ("customer_balance_transaction",), "optional": True},
+    ),
+    "/v1/customers/{customer}/cash_balance_transactions": (
+        {"of": "customer", "signals": ("cash_balance.available",), "sampled": True},
+    ),
+    "/v1/entitlements/active_entitlements": (
+        {"of": "customer", "needs": "entitlements.feature", "only_sampled": True, "optional": True},
+        {"of": "subscription", "by": "customer", "needs": "entitlements.feature"},
+    ),
+    "/v1/financial_connections/transactions": (
+        {"of": "financial_connections.account", "signals": ("transaction_refresh",), "sampled": True},
+    ),
+    "/v1/products/{product}/features": ({"of": "product", "needs": "entitlements.feature"},),
+    "/v1/setup_attempts": ({"of": "setup_intent", "signals": ("latest_attempt",), "sampled": True},),
+    "/v1/sources/{source}/source_transactions": ({"of": "source", "signals": ("receiver",), "sampled": True},),
+}
+
+# Parameters of a child list that come from the record that is asked for; without a value nothing is asked.
+FIELD_PARAMETERS: dict[str, dict[str, str]] = {
+    "/v1/financial_connections/accounts/{account}/owners": {"ownership": "ownership"},
+}
+
+# Readings that no list endpoint of the package stands for, each with what it is for.
+EXTRA_LISTS: tuple[dict[str, Any], ...] = (
+    # What hangs on a test clock is left out of the ordinary lists.
+    {"path": "/v1/customers", "parent": "test_helpers.test_clock", "parameter": "test_clock"},
+    {
+        "path": "/v1/subscriptions",
+        "parent": "test_helpers.test_clock",
+        "parameter": "test_clock",
+        "passes": ({"status": "all"},),
+    },
+    {"path": "/v1/quotes", "parent": "test_helpers.test_clock", "parameter": "test_clock"},
+    {
+        "path": "/v1/subscription_schedules",
+        "parent": "customer",
+        "parameter": "customer",
+        "asks": ({"of": "customer", "signals": ("test_clock",)},),
+    },
+    # Closed reviews are not listed; the charge names its review.
+    {
+        "path": "/v1/reviews/{review}",
+        "object": "review",
+        "parent": "review",
+        "parameter": "review",
+        "asks": ({"of": "charge", "by": "review", "optional": True},),
+    },
+    # Prices made inline are not listed; what was sold at them names them.
+    {
+        "path": "/v1/prices/{price}",
+        "object": "price",
+        "parent": "price",
+        "parameter": "price",
+        "asks": (
+            {"of": "line_item", "by": "pricing.price_details.price", "optional": True},
+            {"of": "invoiceitem", "by": "pricing.price_details.price", "optional": True},
+        ),
+    },
+    # One object each.
+    {"path": "/v1/account", "object": "account"},
+    {"path": "/v1/balance", "object": "balance"},
+    {"path": "/v1/balance_settings", "object": "balance_settings"},
+    {"path": "/v1/tax/settings", "object": "tax.settings"},
+)
+
+# Embedded lists that are asked for with `expand[]` on the parent's list, because they save a request a parent.
+# (Left alone: what has a list of its own, such as a charge's refunds.)
+EXPANDED: dict[str, tuple[str, ...]] = {
+    "checkout.session": ("line_items",),
+    "customer": ("sources", "tax_ids", "cash_balance"),
+    "payment_intent": ("amount_details.line_items",),
+    "payment_link": ("line_items",),
+    "quote": ("line_items", "computed.upfront.line_items"),
+    "plan": ("tiers",),
+    "price": ("tiers", "currency_options"),
+}
+
+# The child list that completes an embedded list, where the generator cannot find it by path or parameter.
+COMPLETED_BY: dict[str, str] = {
+    "radar.value_list.list_items": "/v1/radar/value_list_items",
+    "subscription.items": "/v1/subscription_items",
+    "quote.computed.upfront.line_items": "/v1/quotes/{quote}/computed_upfront_line_items",
+    "payment_intent.amount_details.line_items": "/v1/payment_intents/{intent}/amount_details_line_items",
+}
+
+# Keys other than `id`. `account_id` without a parent is the account of the API key.
+KEYS: dict[str, tuple[str, ...]] = {
+    "balance": ("account_id",),
+    "balance_settings": ("account_id",),
+    "capability": ("account_id", "id"),
+    "cash_balance": ("customer_id",),
+    "line_item": ("invoice_id", "id"),
+    "tax.settings": ("account_id",),
+}
+
+# Object types whose lists do not show every live row: absence from a finished listing proves nothing.
+INCOMPLETE: dict[str, str] = {
+    "billing.meter_event_summary": "not listed",
+    "discount": "arrives inside others",
+    "event": "kept for 30 days only",
+    "payment_method": "detached ones are listed nowhere",
+    "price": "inline ones are not listed",
+    "review": "closed ones are not listed",
+    "source": "detached ones are listed nowhere and can still be retrieved",
+    "source_transaction": "found by source",
+    "apps.secret": "those of single users are not listed",
+    "tax.calculation_line_item": "not listed",
+    "tax.transaction_line_item": "not listed",
+    "subscription_item": "those of subscriptions that ended stay with them",
+    "issuing.token": "found by card",
+    "customer_balance_transaction": "found by customer",
+    "customer_cash_balance_transaction": "found by customer",
+    "setup_attempt": "found by setup intent",
+    "financial_connections.transaction": "found by account",
+    "financial_connections.account_owner": "an ownership that was refreshed leaves the old owners unlisted",
+}
+
+# Child lists whose rows do not belong to the parent: they are asked for by parent, can be long, and are never gone for
+# being absent. All other child lists are the whole truth about their parent.
+BY_PARENT_ONLY = frozenset(
+    {
+        "/v1/billing/credit_balance_transactions",
+        "/v1/customers/{customer}/balance_transactions",
+        "/v1/customers/{customer}/cash_balance_transactions",
+        "/v1/customers/{customer}/payment_methods",
+        "/v1/financial_connections/accounts/{account}/owners",
+        "/v1/financial_connections/transactions",
+        "/v1/issuing/tokens",
+        "/v1/payment_attempt_records",
+        "/v1/setup_attempts",
+        "/v1/sources/{source}/source_transactions",
+        "/v1/treasury/credit_reversals",
+        "/v1/treasury/debit_reversals",
+        "/v1/treasury/inbound_transfers",
+        "/v1/treasury/outbound_payments",
+        "/v1/treasury/outbound_transfers",
+        "/v1/treasury/received_credits",
+        "/v1/treasury/received_debits",
+        "/v1/treasury/transaction_entries",
+        "/v1/treasury/transactions",
+    },
+)
+
+# Object types that live on when they leave a parent's list.
+INDEPENDENT = frozenset(
+    {"account", "payment_method", "source", "refund", "file_link", "invoice_payment", "subscription"}
+)
+
+# Objects without an id that are embedded in their parent and have a table of their own, keyed by the parent.
+DEPENDENTS: dict[str, dict[str, str]] = {"customer": {"cash_balance": "cash_balance"}}
+
+# Objects that are not listed but have a table: they arrive inside others or in events.
+ALSO_TABLES = (
+    "application",
+    "balance",
+    "balance_settings",
+    "billing_portal.session",
+    "cash_balance",
+    "connect_collection_transfer",
+    "discount",
+    "financial_connections.account_ownership",
+    "financial_connections.authorization",
+    "mandate",
+    "radar.payment_evaluation",
+    "reserve.hold",
+    "reserve.plan",
+    "reserve.release",
+    "reserve_transaction",
+    "source_mandate_notification",
+    "tax.association",
+    "tax.calculation",
+    "tax.settings",
+    "tax.transaction",
+    "tax_deducted_at_source",
+)
+
+# Event types (or all that begin so) whose object is not the part of their name before the last dot.
+EVENT_OBJECTS: dict[str, tuple[str, ...]] = {
+    "account.application": ("application",),
+    "account.external_account": ("bank_account", "card"),
+    "application_fee.refund": ("fee_refund",),
+    "billing.alert": ("billing.alert_triggered",),
+    "charge.dispute": ("dispute",),
+    "charge.refund": ("refund",),
+    "customer.discount": ("discount",),
+    "customer.source": ("account", "bank_account", "card", "source"),
+    "customer.subscription": ("subscription",),
+    "customer.tax_id": ("tax_id",),
+    "issuing_authorization": ("issuing.authorization",),
+    "issuing_card": ("issuing.card",),
+    "issuing_cardholder": ("issuing.cardholder",),
+    "issuing_dispute": ("issuing.dispute",),
+    "issuing_personalization_design": ("issuing.personalization_design",),
+    "issuing_token": ("issuing.token",),
+    "issuing_transaction": ("issuing.transaction",),
+    "sigma.scheduled_query_run": ("scheduled_query_run",),
+    "source.mandate_notification": ("source_mandate_notification",),
+    "source.transaction": ("source_transaction",),
+}
+
+# `…deleted` events that are not deletions.
+NOT_DELETIONS = frozenset({"customer.subscription.deleted"})
+
+# A type hint that names a class with an older object name.
+OBJECT_ALIASES: dict[str, str] = {"file_upload": "file"}

@@ -1,0 +1,133 @@
+"""The kinds of facts in the table of Stripe objects, and questions about it.
+
+The table itself, `object_table`, is generated: `make generate` joins what the official `stripe` package says
+(`scripts/stripe_library.py`) with what it does not say (`scripts/stripe_facts.py`). No other module of the tap names a
+Stripe object; what one of them needs and another does not is a column here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+type Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A rule of when a child list is asked for: with every record of `of`, unless the record says there is nothing.
+
+    Attributes:
+        of: The object whose record may lead to a request.
+        by: The dotted field of that record which holds the id to ask with. Without a value nothing is asked.
+        signals: Dotted fields; all there and all empty means there is nothing to ask for.
+        sampled: The signals are a habit of Stripe, not a promise: a few records are asked for in spite of them.
+        only_sampled: The record says nothing at all: only those few are asked for.
+        optional: It adds rows when the tap reads `of` anyway; it is no reason to read `of`.
+        needs: An object type of which the account must have at least one.
+    """
+
+    of: str
+    by: str = "id"
+    signals: tuple[str, ...] = ()
+    sampled: bool = False
+    only_sampled: bool = False
+    optional: bool = False
+    needs: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripeList:
+    """One list endpoint (or an object that is read by itself) as the tap reads it.
+
+    Attributes:
+        path: With the parent's id as `{parameter}` where the path holds it.
+        objects: The object types its elements can have.
+        passes: Query parameters of each reading that full coverage takes. None at all: the list is not read.
+        created: Takes the `created` range filter, so that it can be split into windows of time.
+        paged: Takes `limit` and `starting_after`.
+        single: Answers one object instead of a list.
+        parent: The object type that `parameter` names; None for a top-level list.
+        parameter: The path or query parameter that takes the parent's id.
+        parameters: Further query parameters and the dotted fields of the asking record that they come from.
+        asks: When a child list is asked for.
+        owned: The rows get the parent's id as a column, and a complete list is the whole truth about that parent.
+    """
+
+    path: str
+    objects: tuple[str, ...]
+    passes: tuple[Parameters, ...] = (MappingProxyType({}),)
+    created: bool = False
+    paged: bool = True
+    single: bool = False
+    parent: str | None = None
+    parameter: str | None = None
+    parameters: Parameters = field(default_factory=lambda: MappingProxyType({}))
+    asks: tuple[Ask, ...] = ()
+    owned: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedList:
+    """A Stripe list inside an object: its first ten elements and whether there are more.
+
+    Attributes:
+        field: The dotted field that holds it.
+        objects: The object types its elements can have.
+        on_request: It is there only if asked for with `expand[]`.
+        completed_by: The path of the list that has all elements; None where the child type has a list of its own.
+    """
+
+    field: str
+    objects: tuple[str, ...]
+    on_request: bool = False
+    completed_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripeObject:
+    """One object type and every way its rows reach us.
+
+    Attributes:
+        name: The `object` value, such as `checkout.session`.
+        key: The columns of the primary key.
+        retrieve: The path that answers one object by id, with `{id}` in it; None where there is none.
+        embedded: The lists inside it.
+        dependents: Fields that hold an object without an id, and its type: a row keyed by this object.
+        expand: Dotted fields that the tap asks for with `expand[]` on this object's list.
+        nested: Dotted fields inside hashes that hold whole objects whose own lists do not show them all.
+        events: The event types that carry it.
+        deleted_by: The event types after which it is gone.
+        complete: A finished listing shows every live row, so that what it did not see is gone.
+        incomplete_because: Why not.
+        announced: Stripe lists it or has events for it, so that a copy inside another object may be the older one.
+        independent: It lives on when it leaves a parent's list.
+    """
+
+    name: str
+    key: tuple[str, ...] = ("id",)
+    retrieve: str | None = None
+    embedded: tuple[EmbeddedList, ...] = ()
+    dependents: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    expand: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    deleted_by: tuple[str, ...] = ()
+    complete: bool = True
+    incomplete_because: str | None = None
+    announced: bool = True
+    independent: bool = False
+
+    @property
+    def stream(self) -> str:
+        """The name of its stream and table: dots are underscores."""
+        return stream_name(self.name)
+
+
+def stream_name(object_name: str) -> str:
+    """Return the stream of an object type: `checkout.session` → `checkout_session`."""
+    return object_name.replace(".", "_")
+
+
+def parent_column(object_name: str) -> str:
+    """Return the column that names a parent of this type in its children's rows: `checkout_session_id`."""
+    return f"{stream_name(object_name)}_id"
