@@ -8,8 +8,9 @@ Stripe object; what one of them needs and another does not is a column here.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeAlias
 
-type Parameters = Mapping[str, str]
+Parameters: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Ask:
     needs: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StripeList:
     """One list endpoint (or an object that is read by itself) as the tap reads it.
 
@@ -83,7 +84,7 @@ class EmbeddedList:
     completed_by: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StripeObject:
     """One object type and every way its rows reach us.
 

@@ -1,0 +1,123 @@
+"""What a key can read: one request of one object per list, for `--test`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from tap_stripe_events import changes
+from tap_stripe_events.backfill import refusal_reason
+from tap_stripe_events.client import Answer, Request, StripeClient
+from tap_stripe_events.limits import Verdict
+from tap_stripe_events.object_table import STRIPE_LISTS
+from tap_stripe_events.objects import StripeList, StripeObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Whether the rows of a stream can be read.
+
+    Attributes:
+        stream: The stream.
+        readable: None if that could not be tried.
+        note: Why, or the lists that were tried.
+    """
+
+    stream: str
+    readable: bool | None
+    note: str
+
+
+def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> list[Access]:
+    """Ask for one object of every list, parents first, and return what the key can read, stream by stream.
+
+    Raises:
+        TapError: Stripe does not know the key, or does not answer.
+    """
+    answers: dict[StripeList, Answer] = {}
+    examples: dict[str, dict[str, Any]] = {}
+    while batch := [request for each in STRIPE_LISTS if each not in answers for request in _request(each, examples)]:
+        for request in batch:
+            client.submit(request)
+        while client.in_flight:
+            answer = client.take(1.0)
+            if answer is None:
+                continue
+            a_list: StripeList = answer.request.purpose
+            answers[a_list] = answer
+            for example in _elements(answer, single=a_list.single):
+                examples.setdefault(str(example.get("object")), example)
+    return [_access(each, answers) for each in objects.values()]
+
+
+def access_table(found: list[Access]) -> str:
+    """Return the table that a person reads."""
+    words = {True: "yes", False: "no", None: "?"}
+    width = max(len(each.stream) for each in found)
+    rows = [f"{each.stream:<{width}}  {words[each.readable]:<8}  {each.note}" for each in found]
+    readable = sum(each.readable is True for each in found)
+    denied = sum(each.readable is False for each in found)
+    unknown = len(found) - readable - denied
+    head = [f"{'stream':<{width}}  readable  why", f"{'-' * width}  --------  ---"]
+    foot = ["", f"{readable} streams can be read, {denied} cannot, {unknown} could not be tried."]
+    return "\n".join(head + rows + foot)
+
+
+def _request(a_list: StripeList, examples: Mapping[str, dict[str, Any]]) -> Iterator[Request]:
+    """Yield the request that tries a list, if a parent to try it with is known."""
+    if not a_list.passes:
+        return
+    parameters: dict[str, Any] = dict(a_list.passes[0])
+    if a_list.paged:
+        parameters["limit"] = 1
+    path = a_list.path
+    if a_list.parent is not None:
+        value, record = _parent_value(a_list, examples)
+        if value is None:
+            return
+        if f"{{{a_list.parameter}}}" in path:
+            path = path.replace(f"{{{a_list.parameter}}}", quote(value, safe=""))
+        elif a_list.parameter:
+            parameters[a_list.parameter] = value
+        for parameter, source in a_list.parameters.items():
+            named = changes.reference_id(changes.field_value(record, source)[1])
+            if named is None:
+                return
+            parameters[parameter] = named
+    yield Request(path=path, endpoint=a_list.path, parameters=parameters, purpose=a_list)
+
+
+def _parent_value(a_list: StripeList, examples: Mapping[str, dict[str, Any]]) -> tuple[str | None, dict[str, Any]]:
+    for ask in a_list.asks:
+        record = examples.get(ask.of)
+        if record is not None:
+            value = changes.reference_id(changes.field_value(record, ask.by)[1])
+            if value is not None:
+                return value, record
+    return None, {}
+
+
+def _elements(answer: Answer, *, single: bool) -> list[dict[str, Any]]:
+    if answer.verdict is not Verdict.TAKE:
+        return []
+    if single:
+        return [answer.body]
+    found = answer.body.get("data")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _access(stripe_object: StripeObject, answers: Mapping[StripeList, Answer]) -> Access:
+    lists = [each for each in STRIPE_LISTS if stripe_object.name in each.objects and each.passes]
+    if not lists:
+        return Access(stream=stripe_object.stream, readable=None, note="arrives inside other objects or in events")
+    tried = [(each, answers[each]) for each in lists if each in answers]
+    refused = [(each, answer) for each, answer in tried if answer.verdict in {Verdict.DENIED, Verdict.NOT_SET_UP}]
+    if refused:
+        each, answer = refused[0]
+        partly = len(refused) < len(tried)
+        note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
+        return Access(stream=stripe_object.stream, readable=partly, note=note)
+    if tried:
+        return Access(stream=stripe_object.stream, readable=True, note=", ".join(each.path for each, _ in tried))
+    parents = ", ".join(sorted({each.parent for each in lists if each.parent}))
+    return Access(stream=stripe_object.stream, readable=None, note=f"no {parents} to try it with")

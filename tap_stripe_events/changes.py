@@ -1,0 +1,429 @@
+"""Stripe object → record: the column rules of the contract, in one place for every source.
+
+A *change* says what an object was as of a moment. `read` makes the record of one object and finds what else is in it:
+copies of other objects, embedded lists, and objects without an id that get a row of their own.
+
+How each field is treated is compiled once per object type from its JSON Schema (`schemas/`). A value that does not fit
+its column leaves the column null and goes to `_extra` as it was sent; so does a field that the schema does not know.
+A new type of column belongs in `_converter`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from tap_stripe_events.families import owned_child_types
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.objects import EmbeddedList, StripeObject, stream_name
+
+AS_OF = "_sdc_as_of"
+DELETED_AT = "_sdc_deleted_at"
+CHILDREN = "_sdc_children"
+EXTRA = "_extra"
+
+# The as-of of a copy that may be the older one: it only fills a gap.
+GAP_FILLER = "0001-01-01T00:00:00Z"
+
+_BIGINT = 2**63
+_LAST_SECOND = 253_402_300_799  # the end of the year 9999; milliseconds in a field of seconds lie beyond it
+_NUMERIC_DIGITS = 1000  # what a numeric column takes without thinking; more goes to _extra
+
+Record: TypeAlias = dict[str, Any]
+StripeJson: TypeAlias = dict[str, Any]
+
+
+class _Misfit:
+    """What a converter returns for a value that does not fit."""
+
+
+_MISFIT = _Misfit()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A record for a stream: an object as of a moment, or that it was gone.
+
+    Attributes:
+        stream: The stream's name.
+        record: Columns and values, ready for JSON.
+    """
+
+    stream: str
+    record: Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """An object found inside another one: a copy, or an element that has its own row."""
+
+    name: str
+    json: StripeJson
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """One object taken apart.
+
+    Attributes:
+        object: Its type.
+        id: Its id; empty if it has none.
+        change: Its own record.
+        copies: Whole objects with an id inside it.
+        dependents: Objects without an id that are keyed by it.
+        lists: Its embedded lists, as Stripe sent them.
+    """
+
+    object: StripeObject
+    id: str
+    change: Change
+    copies: tuple[Found, ...] = ()
+    dependents: tuple[Found, ...] = ()
+    lists: tuple[tuple[EmbeddedList, StripeJson], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """How the fields of one object type become columns."""
+
+    object: StripeObject
+    fields: Mapping[str, tuple[str, Callable[[Any], Any]]]
+    references: Mapping[str, str]
+    parents: tuple[tuple[str, str], ...]  # (column, field that names the parent)
+    nested: tuple[tuple[str, ...], ...]
+    hashes_with_lists: Mapping[str, tuple[EmbeddedList, ...]]
+    top_lists: Mapping[str, EmbeddedList]
+    key: tuple[str, ...]
+
+
+def read(
+    json_object: StripeJson,
+    name: str,
+    *,
+    as_of: str,
+    columns: Mapping[str, str] | None = None,
+    secrets: bool = True,
+) -> Read | None:
+    """Take one object apart.
+
+    Args:
+        json_object: The object as Stripe sent it; not changed.
+        name: Its type, which must be in the table.
+        as_of: The moment it is known to reflect, a date-time string.
+        columns: Key and parent columns that the object itself does not hold.
+        secrets: It may hold what must not be stored.
+
+    Returns:
+        None if the object is only a stub that says it was deleted, without an id to delete by.
+    """
+    plan = _plan(name)
+    if secrets:
+        json_object = without_secrets(json_object, name)
+    if json_object.get("deleted") is True:
+        return _deletion(plan, json_object, as_of, columns)
+    record: Record = {}
+    extra: StripeJson = {}
+    copies: list[Found] = []
+    dependents: list[Found] = []
+    lists: list[tuple[EmbeddedList, StripeJson]] = []
+    for key, value in json_object.items():
+        rule = plan.fields.get(key)
+        if rule is not None:
+            column, convert = rule
+            if value is None:
+                record[column] = None
+            else:
+                if key in plan.hashes_with_lists:
+                    value = _without_lists(key, value, plan.hashes_with_lists[key], lists)  # noqa: PLW2901
+                converted = convert(value)
+                if converted is _MISFIT:
+                    record[column] = None
+                    extra[key] = value
+                else:
+                    record[column] = converted
+        elif key in plan.references:
+            _reference(key, value, plan.references[key], record, extra, copies)
+        elif key in plan.top_lists and _is_list(value):
+            lists.append((plan.top_lists[key], value))
+        elif key in plan.object.dependents and isinstance(value, dict):
+            dependents.append(Found(name=plan.object.dependents[key], json=value))
+        elif value is not None or not (key in plan.top_lists or key in plan.object.dependents):
+            extra[key] = value
+    for path in plan.nested:
+        copies.extend(_nested(json_object, path))
+    for column, source in plan.parents:
+        if isinstance(named := json_object.get(source), str):
+            record[column] = named
+    if columns:
+        for column, named in columns.items():
+            if record.get(column) is None:
+                record[column] = named
+    record[EXTRA] = extra or None
+    record[AS_OF] = as_of
+    identifier = record.get("id")
+    return Read(
+        object=plan.object,
+        id=identifier if isinstance(identifier, str) else "",
+        change=Change(stream=plan.object.stream, record=record),
+        copies=tuple(copies),
+        dependents=tuple(dependents),
+        lists=tuple(lists),
+    )
+
+
+def gone(name: str, key: Mapping[str, str], *, as_of: str) -> Change:
+    """Return the change that says an object was gone as of a moment."""
+    return Change(stream=stream_name(name), record={**key, AS_OF: as_of, DELETED_AT: as_of})
+
+
+def copy_as_of(name: str, as_of: str) -> str:
+    """Return the as-of of a copy that Stripe embeds unasked: stale, maybe, where the type is listed or announced."""
+    return GAP_FILLER if STRIPE_OBJECTS[name].announced else as_of
+
+
+def elements(value: StripeJson) -> Iterator[Found]:
+    """Yield the elements of an embedded list that have a table, each with its own type."""
+    for each in value.get("data") or ():
+        if isinstance(each, dict) and (name := each.get("object")) in STRIPE_OBJECTS:
+            yield Found(name=str(name), json=each)
+
+
+def field_value(json_object: StripeJson, path: str) -> tuple[bool, Any]:
+    """Return whether a dotted field is there, and its value."""
+    value: Any = json_object
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            # Below a null there is nothing: the field is there, and empty.
+            return value is None and part != path.split(".", maxsplit=1)[0], None
+        value = value[part]
+    return True, value
+
+
+def reference_id(value: Any) -> str | None:
+    """Return the id of a reference, whether Stripe sent the id or the whole object."""
+    if isinstance(value, dict):
+        value = value.get("id")
+    return value if isinstance(value, str) and value else None
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """Return the stored JSON Schema of an object type, with the annotations that are for this module."""
+    text = files("tap_stripe_events").joinpath("schemas", f"{stream_name(name)}.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def singer_schema(name: str) -> dict[str, Any]:
+    """Return the schema of an object's stream as the catalog shows it."""
+    properties = {
+        column: {keyword: value for keyword, value in each.items() if not keyword.startswith("x-")}
+        for column, each in schema(name)["properties"].items()
+    }
+    time = {"type": ["string", "null"], "format": "date-time"}
+    properties |= {AS_OF: {"type": "string", "format": "date-time"}, DELETED_AT: time}
+    if owned_child_types(name):
+        properties[CHILDREN] = {"type": ["object", "null"]}
+    return {"type": "object", "properties": properties}
+
+
+def without_secrets(value: Any, name: str | None = None) -> Any:
+    """Return JSON without what must never be stored, at any depth."""
+    if isinstance(value, list):
+        return [without_secrets(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("object") if isinstance(value.get("object"), str) else name
+    hidden = _SECRETS.get(kind or "", _SECRETS[""])
+    inner = value
+    if kind == "event":  # the old values of what an event changed are the object's, without its name on them
+        inner = _event_without_secrets(value)
+    return {key: without_secrets(each) for key, each in inner.items() if key not in hidden and not _is_secret(each)}
+
+
+_ALWAYS_HIDDEN = frozenset({"client_secret", "confirmation_secret", "ephemeral_key_secret"})
+_SECRETS: Mapping[str, frozenset[str]] = {
+    "": _ALWAYS_HIDDEN,
+    "webhook_endpoint": _ALWAYS_HIDDEN | {"secret"},
+    "apps.secret": _ALWAYS_HIDDEN | {"payload"},
+    "issuing.card": _ALWAYS_HIDDEN | {"number", "cvc"},
+}
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("whsec_")
+
+
+def _event_without_secrets(event: StripeJson) -> StripeJson:
+    data = event.get("data")
+    carried = data.get("object") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(carried, dict) or "previous_attributes" not in data:
+        return event
+    hidden = _SECRETS.get(str(carried.get("object")), _ALWAYS_HIDDEN)
+    before = data["previous_attributes"]
+    if isinstance(before, dict):
+        before = {key: each for key, each in before.items() if key not in hidden}
+    return {**event, "data": {**data, "previous_attributes": before}}
+
+
+def _deletion(plan: _Plan, json_object: StripeJson, as_of: str, columns: Mapping[str, str] | None) -> Read | None:
+    known = {**(columns or {}), **({"id": json_object["id"]} if isinstance(json_object.get("id"), str) else {})}
+    if any(column not in known for column in plan.key):
+        return None
+    change = gone(plan.object.name, {column: known[column] for column in plan.key}, as_of=as_of)
+    return Read(object=plan.object, id=known.get("id", ""), change=change)
+
+
+def _reference(key: str, value: Any, column: str, record: Record, extra: StripeJson, copies: list[Found]) -> None:
+    if value is None or isinstance(value, str):
+        record[column] = value
+        return
+    record[column] = None
+    identifier = value.get("id") if isinstance(value, dict) else None
+    if not isinstance(identifier, str):
+        extra[key] = value
+        return
+    record[column] = identifier
+    if value.get("deleted") is True:
+        return  # a stub says nothing of the object but its id, and must not empty its row
+    if value.get("object") in STRIPE_OBJECTS:
+        copies.append(Found(name=value["object"], json=value))
+    else:
+        extra[key] = value  # an object of a type without a table: kept whole
+
+
+def _nested(value: Any, path: tuple[str, ...]) -> Iterator[Found]:
+    for part in path[:-1]:
+        value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            position = path.index(part)
+            for each in value:
+                yield from _nested(each, path[position + 1 :])
+            return
+    found = value.get(path[-1]) if isinstance(value, dict) else None
+    for each in found if isinstance(found, list) else [found]:
+        if isinstance(each, dict) and isinstance(each.get("id"), str) and each.get("object") in STRIPE_OBJECTS:
+            yield Found(name=each["object"], json=each)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("object") == "list"
+
+
+def _without_lists(
+    key: str, value: Any, embedded: tuple[EmbeddedList, ...], lists: list[tuple[EmbeddedList, StripeJson]]
+) -> Any:
+    """Take embedded lists out of a hash: they are rows of the child's table, not part of the column."""
+    for each in embedded:
+        path = each.field.split(".")[1:]
+        found, inner = field_value({key: value}, each.field)
+        if found and _is_list(inner):
+            lists.append((each, inner))
+            value = _without_path(value, path)
+    return value
+
+
+def _without_path(value: StripeJson, path: list[str]) -> StripeJson:
+    if len(path) == 1:
+        return {key: each for key, each in value.items() if key != path[0]}
+    return {**value, path[0]: _without_path(value[path[0]], path[1:])}
+
+
+@cache
+def _plan(name: str) -> _Plan:
+    stripe_object = STRIPE_OBJECTS[name]
+    fields: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+    references: dict[str, str] = {}
+    parents: list[tuple[str, str]] = []
+    properties = schema(name)["properties"]
+    for column, each in properties.items():
+        source = each.get("x-field")
+        if column == EXTRA:
+            continue
+        if source is None:
+            fields[column] = (column, _converter(each))
+        elif source in properties:
+            parents.append((column, source))  # `invoice` keeps its name and names the parent too
+        else:
+            references[source] = column
+    top = {each.field: each for each in stripe_object.embedded if "." not in each.field}
+    hashes: dict[str, tuple[EmbeddedList, ...]] = {}
+    for each_list in stripe_object.embedded:
+        if "." in each_list.field:
+            first = each_list.field.split(".", maxsplit=1)[0]
+            hashes[first] = (*hashes.get(first, ()), each_list)
+    return _Plan(
+        object=stripe_object,
+        fields=fields,
+        references=references,
+        parents=tuple(parents),
+        nested=tuple(tuple(path.replace("[]", "").split(".")) for path in stripe_object.nested),
+        hashes_with_lists=hashes,
+        top_lists=top,
+        key=stripe_object.key,
+    )
+
+
+def _converter(column: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return the function that makes a column's value of a field's, or says that it does not fit."""
+    types = column["type"] if isinstance(column["type"], list) else [column["type"]]
+    kind = types[0]
+    if column.get("format") == "date-time":
+        return _milliseconds if column.get("x-kind") == "milliseconds" else _time
+    if column.get("x-kind") == "currency":
+        return _currency
+    return {"string": _text, "integer": _integer, "number": _number, "boolean": _boolean}.get(kind, _json)
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) else _MISFIT
+
+
+def _currency(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else _MISFIT
+
+
+def _boolean(value: Any) -> Any:
+    return value if isinstance(value, bool) else _MISFIT
+
+
+def _json(value: Any) -> Any:
+    return value
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and -_BIGINT <= value < _BIGINT:
+        return value
+    return _MISFIT
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        return _MISFIT
+    if isinstance(value, str):
+        try:
+            value = Decimal(value)
+        except InvalidOperation:
+            return _MISFIT
+    if isinstance(value, int):
+        value = Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _NUMERIC_DIGITS:
+        return value
+    return _MISFIT
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _MISFIT
+
+
+def _milliseconds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND * 1000:
+        return datetime.fromtimestamp(value // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{value % 1000:03d}Z"
+    return _MISFIT

@@ -1,0 +1,340 @@
+"""The tap's only way to Stripe: GET requests within a budget, several in flight, tried again when that helps.
+
+The only module with `requests`, `backoff` and threads. The main thread submits requests and takes answers; the worker
+threads share the budget, the session and Stripe's clock, each guarded. A worker that must wait for a retry holds its
+place in flight, so a struggling Stripe is asked less.
+"""
+
+import json
+import logging
+import queue
+import random
+import re
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Self
+
+import backoff
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from tap_stripe_events.clock import Clock, StripeClock
+from tap_stripe_events.errors import KeyRefusedError, NotAListError, RequestRefusedError, RetriesSpentError, TapError
+from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
+
+_TRIES = 9  # with waits of 0.5, 1, 2 … 30 s: about two minutes
+_TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
+_USER_AGENT = "stripe-postgres-sync/0.1"
+_KEYS = re.compile(r"\b(?:sk|rk|pk|whsec|ek)_[A-Za-z0-9_*]+")
+
+_logger = logging.getLogger("tap-stripe-events.client")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One GET request.
+
+    Attributes:
+        path: The path with every id filled in.
+        endpoint: The path as the API names it, with `{parameter}`: what is limited by endpoint.
+        parameters: The query.
+        purpose: What the asker wants to find again with the answer.
+    """
+
+    path: str
+    endpoint: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    purpose: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of a request.
+
+    Attributes:
+        request: The request.
+        verdict: TAKE, or why there is no body.
+        body: The decoded JSON; floats are `Decimal`.
+        as_of: The second in which the request started, on Stripe's clock.
+        refusal: Stripe's error, if that was the answer.
+        secrets: The body may hold what must not be stored.
+    """
+
+    request: Request
+    verdict: Verdict
+    body: Any
+    as_of: int
+    refusal: Refusal | None = None
+    secrets: bool = False
+
+
+class _RetryableError(Exception):
+    """A try failed in a way that another try may mend."""
+
+    def __init__(self, reason: str, headers: Mapping[str, str]) -> None:
+        super().__init__(reason)
+        self.headers = headers
+
+
+class _KeyAuth(AuthBase):
+    """Sends the key. An auth object, since otherwise `requests` would prefer what a `.netrc` says."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+class StripeClient:
+    """GET requests to one Stripe account.
+
+    Args:
+        api_key: The key.
+        api_url: Where Stripe is, without a slash at the end.
+        api_version: The version that answers are rendered in.
+        requests_per_second: The most in any second.
+        endpoint_requests_per_second: The most on one endpoint in any second.
+        max_concurrent_requests: The most in flight.
+        clock: The machine's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        api_url: str,
+        api_version: str,
+        requests_per_second: int,
+        endpoint_requests_per_second: int,
+        max_concurrent_requests: int,
+        clock: Clock | None = None,
+    ) -> None:
+        self.api_url = api_url.rstrip("/")
+        self.max_concurrent_requests = max_concurrent_requests
+        self._clock = clock or Clock()
+        self.stripe_clock = StripeClock(self._clock)
+        self._key_ending = api_key[-4:]
+        self._budget = Budget(per_second=requests_per_second, per_endpoint_second=endpoint_requests_per_second)
+        self._budget_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._answers: queue.SimpleQueue[Answer | TapError] = queue.SimpleQueue()
+        self._workers = ThreadPoolExecutor(max_concurrent_requests, thread_name_prefix="stripe")
+        self._session = requests.Session()
+        self._session.mount(self.api_url, HTTPAdapter(pool_maxsize=max_concurrent_requests, max_retries=0))
+        self._session.auth = _KeyAuth(api_key)
+        self._session.headers.update({"Stripe-Version": api_version, "User-Agent": _USER_AGENT})
+        self._decoder = msgspec.json.Decoder(float_hook=Decimal)
+        self.in_flight = 0
+        self.requests_sent = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what is in flight."""
+        self._closed.set()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    def delay(self, endpoint: str) -> float:
+        """Return the seconds until a request to the endpoint may start."""
+        with self._budget_lock:
+            return self._budget.delay(endpoint, self._clock.monotonic())
+
+    def submit(self, request: Request) -> None:
+        """Start a request in the background. Its answer comes from `take`."""
+        self.in_flight += 1
+        self._workers.submit(self._work, request)
+
+    def take(self, timeout: float) -> Answer | None:
+        """Return an answer that has arrived, in any order; None if none has after `timeout` seconds.
+
+        Raises:
+            TapError: A request failed for good.
+        """
+        try:
+            answer = self._answers.get(timeout=timeout) if timeout > 0 else self._answers.get_nowait()
+        except queue.Empty:
+            return None
+        self.in_flight -= 1
+        if isinstance(answer, TapError):
+            raise answer
+        return answer
+
+    def get(self, request: Request) -> Answer:
+        """Send a request and wait for its answer.
+
+        Raises:
+            KeyRefusedError: Stripe does not know the key.
+            RequestRefusedError: Stripe refused, for a reason that no other request will meet differently.
+            RetriesSpentError: No try succeeded.
+        """
+        tries = 0
+        started = self._clock.monotonic()
+
+        @backoff.on_exception(
+            backoff.runtime,
+            _RetryableError,
+            value=lambda error: retry_seconds(tries, error.headers, random.random()),  # noqa: S311 - jitter
+            max_tries=_TRIES,
+            jitter=None,
+            giveup=lambda _: self._closed.is_set(),
+            on_backoff=lambda details: _logger.info(
+                "GET %s: %s; try %d of %d in %.1f s",
+                request.endpoint,
+                details["exception"],
+                tries + 1,
+                _TRIES,
+                details["wait"],
+            ),
+            logger=None,
+        )
+        def attempts() -> Answer:
+            nonlocal tries
+            tries += 1
+            return self._attempt(request)
+
+        try:
+            return attempts()
+        except _RetryableError as error:
+            seconds = self._clock.monotonic() - started
+            raise RetriesSpentError(path=request.path, tries=tries, seconds=seconds, reason=error) from None
+
+    def _work(self, request: Request) -> None:
+        try:
+            self._answers.put(self.get(request))
+        except TapError as error:
+            self._answers.put(error)
+        except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
+            reason = f"{type(error).__name__} in the tap"
+            self._answers.put(RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason))
+
+    def _attempt(self, request: Request) -> Answer:
+        self._wait_for_budget(request.endpoint)
+        as_of = self.stripe_clock.second()
+        try:
+            response = self._session.get(
+                self.api_url + request.path,
+                params=dict(request.parameters),
+                timeout=_TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            # The exception's text may hold the URL; its kind says enough.
+            raise _RetryableError(f"{type(error).__name__} (network)", {}) from None
+        self.stripe_clock.heard(response.headers.get("Date"))
+        return self._answer(request, response, as_of)
+
+    def _answer(self, request: Request, response: requests.Response, as_of: int) -> Answer:
+        headers, content = response.headers, response.content
+        body = self._decoded(content)
+        refusal = _refusal(response.status_code, body, headers.get("Request-Id", "unknown"))
+        meaning = verdict(response.status_code, headers, refusal)
+        if meaning is Verdict.TAKE and not isinstance(body, dict):
+            raise _RetryableError("HTTP 200 with a body that is not a JSON object", headers)
+        if meaning is Verdict.RETRY:
+            code = f" {refusal.code}" if refusal else ""
+            raise _RetryableError(f"HTTP {response.status_code}{code}", headers)
+        if meaning is Verdict.KEY_REFUSED:
+            code = refusal.code if refusal else "no code"
+            request_id = refusal.request if refusal else "unknown"
+            raise KeyRefusedError(
+                ending=self._key_ending, status=response.status_code, code=code, request=request_id
+            ) from None
+        if meaning is Verdict.REFUSED:
+            raise refused(request, response.status_code, refusal)
+        return Answer(
+            request=request,
+            verdict=meaning,
+            body=body if meaning is Verdict.TAKE else None,
+            as_of=as_of,
+            refusal=refusal,
+            secrets=may_hold_secrets(content),
+        )
+
+    def _decoded(self, content: bytes) -> Any:
+        try:
+            return self._decoder.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:  # Lone surrogates, which JSON may hold and UTF-8 may not.
+            text = content.decode("utf-8", errors="replace")
+            return _without_surrogates(json.loads(text, parse_float=Decimal))
+        except ValueError:
+            return None
+
+    def _wait_for_budget(self, endpoint: str) -> None:
+        while True:
+            with self._budget_lock:
+                now = self._clock.monotonic()
+                delay = self._budget.delay(endpoint, now)
+                if delay <= 0:
+                    self._budget.reserve(endpoint, now)
+                    self.requests_sent += 1
+                    return
+            self._clock.sleep(delay)
+
+
+def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return a list answer's elements and whether there are more.
+
+    Raises:
+        NotAListError: The body is something else.
+    """
+    elements = answer.body.get("data") if answer.body.get("object") == "list" else None
+    if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
+        found = f"object: {str(answer.body.get('object'))[:40]}"
+        raise NotAListError(path=answer.request.path, found=found, api_url=api_url)
+    return elements, answer.body.get("has_more") is True
+
+
+def refused(request: Request, status: int, refusal: Refusal | None) -> RequestRefusedError:
+    """Return the error that ends the run over a refused request."""
+    stream = getattr(request.purpose, "stream", None) or "in question"
+    return RequestRefusedError(
+        path=request.endpoint,
+        status=status,
+        code=refusal.code if refusal else "no Stripe error in the body",
+        parameter=refusal.parameter if refusal else "unknown",
+        request=refusal.request if refusal else "unknown",
+        reason=(refusal.message if refusal else "the body is not Stripe's").rstrip("."),
+        stream=stream,
+    )
+
+
+def may_hold_secrets(content: bytes) -> bool:
+    """Whether a body holds a word that leads to a secret; most do not, and need no search."""
+    return any(word in content for word in (b"_secret", b"whsec_", b"issuing.card", b"apps.secret"))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    return value
+
+
+def _refusal(status: int, body: Any, request_id: str) -> Refusal | None:
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return None
+    return Refusal(
+        status=status,
+        code=str(error.get("code") or error.get("type") or "no code")[:80],
+        parameter=str(error.get("param") or "none")[:80],
+        message=_KEYS.sub("(key)", str(error.get("message") or "")[:500]),
+        request=request_id[:80],
+    )

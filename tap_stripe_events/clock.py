@@ -1,0 +1,65 @@
+"""Time: the machine's, and Stripe's as far as its answers tell."""
+
+import threading
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+class Clock:
+    """The machine's clock. Tests and simulations give their own."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class StripeClock:
+    """Stripe's clock, never ahead of it: what an answer's `Date` said, plus the time since that answer arrived.
+
+    Shared by the client's threads; the lock guards `_offset`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._offset: float | None = None
+
+    def heard(self, date: str | None) -> None:
+        """Take in the `Date` header of an answer that has just arrived."""
+        if not date:
+            return
+        try:
+            told = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return  # a proxy's odd header tells nothing
+        offset = told - self._clock.monotonic()
+        with self._lock:
+            if self._offset is None or offset > self._offset:
+                self._offset = offset
+
+    def second(self) -> int:
+        """Return the beginning of the present second, in Unix time. Before any answer: the machine's own clock."""
+        with self._lock:
+            offset = self._offset
+        if offset is None:
+            return int(self._clock.now())
+        return int(self._clock.monotonic() + offset)
+
+
+def iso(second: int) -> str:
+    """Return a Unix time as a date-time string: `2026-11-24T08:35:42Z`."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix(text: str) -> int:
+    """Return the Unix time of what `iso` wrote."""
+    return int(datetime.fromisoformat(text).timestamp())

@@ -1,0 +1,65 @@
+"""What can go wrong in the tap. A class's docstring is its message; `{names}` are filled from the keyword arguments."""
+
+import inspect
+
+
+class TapError(Exception):
+    """The tap cannot go on."""
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ").format(**facts))
+
+
+class WrongSettingError(TapError):
+    """Setting {setting}: {problem}. {way_out}"""  # noqa: D400 - the message ends with the way out
+
+
+class KeyRefusedError(TapError):
+    """
+    Stripe refused the API key ending in …{ending} (HTTP {status}, {code}, request {request}). Check
+    TAP_STRIPE_EVENTS_API_KEY: the key may be revoked, expired or restricted to other IP addresses.
+    """
+
+
+class RequestRefusedError(TapError):
+    """
+    Stripe refused GET {path} (HTTP {status}, {code}, parameter {parameter}, request {request}): {reason}. Nothing was
+    lost: the state is saved up to here. Deselect the stream {stream} to go on without it, or report this if the request
+    looks right.
+    """
+
+
+class RetriesSpentError(TapError):
+    """
+    Stripe did not answer GET {path} in {tries} tries over {seconds:.0f} s; the last one ended with: {reason}. Nothing
+    was lost: the state is saved up to here. Run again to go on from there.
+    """
+
+
+class EndlessListError(TapError):
+    """
+    The list {path} repeats itself: after the cursor {cursor} came {problem}. Paging was stopped so that it does not run
+    forever. If {api_url} is Stripe, run again; if it is something else, it does not page as Stripe does.
+    """
+
+
+class NotAListError(TapError):
+    """
+    GET {path} answered HTTP 200 with a body that is not a Stripe list ({found}). If {api_url} is Stripe, run again; if
+    it is something else, it does not answer as Stripe does.
+    """
+
+
+class OtherAccountError(TapError):
+    """
+    The state belongs to account {stored} and the API key to account {current}. Nothing was written. Use the key of
+    {stored}, or another Meltano environment or state id for {current}.
+    """
+
+
+class OtherModeError(TapError):
+    """
+    The state belongs to {stored} mode and the API key is a {current} key. Nothing was written. Use a {stored} key, or
+    another Meltano environment or state id for {current} mode.
+    """

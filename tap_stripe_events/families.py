@@ -1,0 +1,109 @@
+"""Who comes with whom: which lists feed a stream, which child lists an object leads to. Read off the object table."""
+
+from collections.abc import Collection, Iterator
+from functools import cache
+
+from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
+from tap_stripe_events.objects import Ask, StripeList, stream_name
+
+
+@cache
+def root_lists() -> tuple[StripeList, ...]:
+    """Return the lists that are read without a parent, and the objects that are read by themselves."""
+    return tuple(each for each in STRIPE_LISTS if each.parent is None and each.passes)
+
+
+@cache
+def asks_of(name: str) -> tuple[tuple[Ask, StripeList], ...]:
+    """Return the child lists that a record of this type may lead to, each with the rule."""
+    return tuple((ask, each) for each in STRIPE_LISTS if each.passes for ask in each.asks if ask.of == name)
+
+
+@cache
+def owned_child_types(name: str) -> tuple[str, ...]:
+    """Return the types whose rows belong to a record of this type: missing from its complete list, they are gone."""
+    found = set()
+    for ask, each in asks_of(name):
+        if each.owned and each.parent == name and ask.by == "id" and not ask.only_sampled:
+            found |= {child for child in each.objects if not STRIPE_OBJECTS[child].independent}
+    return tuple(sorted(found))
+
+
+def owning_lists(name: str, child: str) -> tuple[str, ...]:
+    """Return the paths of the lists that together hold a parent's children of a type."""
+    return tuple(
+        each.path
+        for ask, each in asks_of(name)
+        if each.owned and each.parent == name and ask.by == "id" and child in each.objects
+    )
+
+
+@cache
+def names_by_stream() -> dict[str, str]:
+    """Return stream → object type."""
+    return {stream_name(name): name for name in STRIPE_OBJECTS}
+
+
+@cache
+def roots_of(name: str) -> frozenset[StripeList]:
+    """Return the root lists that must be read for every row of this type to be seen."""
+    return frozenset(_roots_of(name, ()))
+
+
+def _roots_of(name: str, path: tuple[str, ...]) -> Iterator[StripeList]:
+    if name in path:
+        return
+    for each in STRIPE_LISTS:
+        if name not in each.objects or not each.passes:
+            continue
+        if each.parent is None:
+            yield each
+        for ask in each.asks:
+            if not ask.optional:
+                yield from _roots_of(ask.of, (*path, name))
+    for owner, each_object in STRIPE_OBJECTS.items():
+        if name in each_object.dependents.values():
+            yield from _roots_of(owner, (*path, name))
+
+
+def needed_roots(names: Collection[str]) -> tuple[StripeList, ...]:
+    """Return the root lists to read for these object types, in the order of the table."""
+    needed = {each for name in names for each in roots_of(name)}
+    return tuple(each for each in root_lists() if each in needed)
+
+
+@cache
+def leads_to(a_list: StripeList) -> frozenset[str]:
+    """Return the object types that reading a list can bring: its own, and their children's."""
+    return frozenset(_leads_to(a_list, frozenset()))
+
+
+def _leads_to(a_list: StripeList, seen: frozenset[str]) -> Iterator[str]:
+    for name in a_list.objects:
+        if name in seen:
+            continue
+        yield name
+        if a_list.single and a_list.parent is None:
+            continue  # an account's own objects lead nowhere
+        yield from STRIPE_OBJECTS[name].dependents.values()
+        for embedded in STRIPE_OBJECTS[name].embedded:
+            yield from embedded.objects
+        for _, child in asks_of(name):
+            yield from _leads_to(child, seen | {name})
+
+
+@cache
+def asked_with(name: str, path: str) -> frozenset[str]:
+    """Return the types whose child lists look at a dotted field of this type's record to save requests."""
+    return frozenset(
+        brought
+        for ask, child in asks_of(name)
+        if any(signal == path or signal.startswith(path + ".") for signal in ask.signals)
+        for brought in child.objects
+    )
+
+
+@cache
+def retrieved_by_id() -> dict[str, StripeList]:
+    """Return object type → how one of it is read when only a reference to it is known and no list shows it."""
+    return {each.objects[0]: each for each in STRIPE_LISTS if each.single and each.parent is not None}

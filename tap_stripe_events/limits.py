@@ -1,0 +1,144 @@
+"""How often Stripe may be asked, what an answer means, and how long to wait before asking again.
+
+The decisions are pure functions of an answer; `Budget` keeps the times of past requests and decides from them.
+A new rule about an answer belongs in `verdict`.
+"""
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+# Requests leave a little further apart than a second's share, since threads and networks bunch them up again.
+_WINDOW_SECONDS = 1.05
+
+_NOT_SET_UP = re.compile(
+    r"not set up to use|unrecognized request url|only available in test ?mode|not (?:been )?(?:enabled|onboarded)"
+    r"|not enabled for test ?mode|not authorized to send forwarding requests|have you onboarded|(?:sign|signed) up for"
+    r"|only stripe connect platforms|do(?:es)? not have access to this (?:feature|endpoint|api)",
+    re.IGNORECASE,
+)
+_ONE_OBJECT_ONLY = re.compile(r"could not find line items", re.IGNORECASE)
+_NOT_EXPANDABLE = re.compile(r"cannot be expanded", re.IGNORECASE)
+_PERMISSION = re.compile(r"'(rak_[a-z0-9_]+)'")
+
+
+class Verdict(Enum):
+    """What the tap does about an answer."""
+
+    TAKE = auto()  # it is what was asked for
+    RETRY = auto()  # Stripe or the network had a bad moment
+    DENIED = auto()  # the key lacks a permission: close this list only
+    NOT_SET_UP = auto()  # the account does not use this product: close this list only
+    CURSOR_GONE = auto()  # the object under `starting_after` has vanished
+    NOT_EXPANDABLE = auto()  # ask again without `expand[]`
+    GONE = auto()  # this one object does not exist, or cannot be asked for
+    KEY_REFUSED = auto()  # end the run
+    REFUSED = auto()  # end the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Stripe's error object, as far as it may be shown: texts can quote what was sent, never what is stored."""
+
+    status: int
+    code: str
+    parameter: str
+    message: str
+    request: str
+
+    @property
+    def permission(self) -> str | None:
+        """The permission that a restricted key lacks, such as `rak_charge_read`."""
+        match = _PERMISSION.search(self.message)
+        return match[1] if match else None
+
+
+def verdict(status: int, headers: Mapping[str, str], refusal: Refusal | None) -> Verdict:
+    """Decide what an answer means.
+
+    Args:
+        status: The HTTP status.
+        headers: The answer's headers, case-insensitive.
+        refusal: Stripe's error, None if the body was not one.
+    """
+    if status == 200:  # noqa: PLR2004
+        return Verdict.TAKE if refusal is None else Verdict.REFUSED
+    asked = headers.get("Stripe-Should-Retry")
+    if status in {409, 429} or status >= 500 or asked == "true":  # noqa: PLR2004
+        return Verdict.REFUSED if asked == "false" else Verdict.RETRY
+    if status == 401:  # noqa: PLR2004
+        return Verdict.KEY_REFUSED
+    if refusal is None:
+        # Not Stripe's own words: something between here and Stripe spoke, such as a proxy's error page.
+        return Verdict.RETRY if status in {403, 404, 408} else Verdict.REFUSED
+    return _meaning(status, refusal)
+
+
+def _meaning(status: int, refusal: Refusal) -> Verdict:
+    if _NOT_SET_UP.search(refusal.message):
+        return Verdict.NOT_SET_UP
+    if status == 403:  # noqa: PLR2004
+        return Verdict.DENIED
+    if _NOT_EXPANDABLE.search(refusal.message):
+        return Verdict.NOT_EXPANDABLE
+    if refusal.code == "resource_missing" and refusal.parameter == "starting_after":
+        return Verdict.CURSOR_GONE
+    if status == 404 or refusal.code == "resource_missing" or _ONE_OBJECT_ONLY.search(refusal.message):  # noqa: PLR2004
+        return Verdict.GONE
+    return Verdict.REFUSED
+
+
+def retry_seconds(attempt: int, headers: Mapping[str, str], chance: float) -> float:
+    """Return how long to wait before the next try: what `Retry-After` says, or 0.5 s doubled up to 30 s, with jitter.
+
+    Args:
+        attempt: How many tries have failed, from 1.
+        headers: The failed answer's headers; empty if there was none.
+        chance: A random number from 0 to 1.
+    """
+    after = headers.get("Retry-After", "")
+    if after.strip().isdigit():
+        return min(float(after), 120.0) + chance
+    return min(0.5 * 2.0 ** (attempt - 1), 30.0) * (0.5 + chance / 2)
+
+
+class Budget:
+    """How many requests may start in any second: over all endpoints, and on each.
+
+    Invariants:
+    * at most `per_second` reservations lie in any stretch of `_WINDOW_SECONDS`, and at most
+      `per_endpoint_second` of one endpoint;
+    * a reservation is never taken back.
+
+    Not thread-safe: its owner, the client, holds a lock.
+    """
+
+    def __init__(self, *, per_second: int, per_endpoint_second: int) -> None:
+        self._per_second = per_second
+        self._per_endpoint_second = per_endpoint_second
+        self._all: deque[float] = deque(maxlen=per_second)
+        self._endpoints: dict[str, deque[float]] = {}
+
+    def delay(self, endpoint: str, now: float) -> float:
+        """Return the seconds until a request to the endpoint may start; 0 if it may start now."""
+        free = _free(self._all)
+        on_endpoint = self._endpoints.get(endpoint)
+        if on_endpoint:
+            free = max(free, _free(on_endpoint))
+        return max(0.0, free - now)
+
+    def reserve(self, endpoint: str, now: float) -> None:
+        """Count a request that starts now."""
+        self._all.append(now)
+        if endpoint not in self._endpoints:
+            self._endpoints[endpoint] = deque(maxlen=self._per_endpoint_second)
+        self._endpoints[endpoint].append(now)
+
+
+def _free(starts: deque[float]) -> float:
+    """Return when a full window has room again; the past if it is not full."""
+    if len(starts) < (starts.maxlen or 0):
+        return 0.0
+    return starts[0] + _WINDOW_SECONDS

@@ -1,0 +1,40 @@
+"""Writing Singer messages: each encoded once, straight to stdout's buffer, flushed where a reader can use it."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+from singer_sdk.singerlib.messages import Message
+
+
+class MessageWriter(GenericSingerWriter[bytes, Message]):
+    """Buffers records and flushes with every other message.
+
+    Decimals are written as JSON numbers with all their digits.
+    """
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+
+    def serialize_message(self, message: Message) -> bytes:
+        """Return a message as one line of JSON."""
+        return self._encoder.encode(message.to_dict()) + b"\n"
+
+    def write_message(self, message: Message) -> None:
+        """Write any message and flush."""
+        sys.stdout.buffer.write(self.serialize_message(message))
+        sys.stdout.buffer.flush()
+
+    def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
+        """Write a RECORD message; it is flushed with the next other message, or when the buffer is full."""
+        message: dict[str, Any] = {
+            "type": "RECORD",
+            "stream": stream,
+            "record": record,
+            "time_extracted": datetime.now(UTC),
+        }
+        if version is not None:
+            message["version"] = version
+        sys.stdout.buffer.write(self._encoder.encode(message) + b"\n")

@@ -1,0 +1,115 @@
+"""The seam to the SDK: one stream class for every Stripe object.
+
+The SDK's way of writing a record (conform types, pop what is deselected, apply stream maps, flush) is used only where a
+catalog or a stream map asks for it; else a record is written as it is.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from singer_sdk import Stream
+from singer_sdk.helpers.types import Context, Record
+from singer_sdk.mapper import SameRecordTransform
+
+from tap_stripe_events import changes
+from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, Change
+from tap_stripe_events.errors import TapError
+from tap_stripe_events.families import roots_of
+from tap_stripe_events.objects import StripeObject
+from tap_stripe_events.sync import Activate, Checkpoint, Run
+
+if TYPE_CHECKING:
+    from tap_stripe_events.tap import TapStripeEvents
+
+
+class StripeStream(Stream):
+    """The rows of one Stripe object type.
+
+    Args:
+        tap: The tap.
+        stripe_object: The object type.
+    """
+
+    # STATE is written where the run says that it is true, never by counting records.
+    STATE_MSG_FREQUENCY = sys.maxsize
+
+    def __init__(self, tap: "TapStripeEvents", stripe_object: StripeObject) -> None:
+        self._stripe_object = stripe_object
+        super().__init__(tap, schema=changes.singer_schema(stripe_object.name), name=stripe_object.stream)
+        self._stripe_tap = tap
+        self._schema_written = False
+        self._plain: bool | None = None
+        self.primary_keys = list(stripe_object.key)
+        # Full listings. What a listing did not see is announced by the run itself, when it is finished.
+        self.forced_replication_method = "FULL_TABLE"
+
+    @property
+    def emit_activate_version_messages(self) -> bool:
+        """Never at the beginning: a listing says what is gone when it is finished."""
+        return False
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a run brings rows by itself, rather than inside other objects only."""
+        return bool(roots_of(self._stripe_object.name))
+
+    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
+        """Yield this stream's records, and hand other streams theirs as they come."""
+        run = self._stripe_tap.run
+        try:
+            for item in run.until(self.name):
+                match item:
+                    case Change() if item.stream == self.name:
+                        self._stream_version = run.version(item)
+                        yield item.record
+                    case Change() | Activate():
+                        self._stripe_tap.hand_over(item)
+                    case Checkpoint():
+                        self._stripe_tap.write_state()
+        except TapError:
+            self._stripe_tap.write_state()  # what the bookmarks say was delivered
+            raise
+        if run.exit_code is not None:
+            self._stripe_tap.write_state()
+            raise SystemExit(run.exit_code)
+
+    def deliver(self, change: Change, run: Run) -> None:
+        """Write a record that another stream came across, if this one is selected."""
+        if self.selected:
+            self._write_schema_message()
+            self._stream_version = run.version(change)
+            self._write_record_message(change.record)
+
+    def activate(self, version: int) -> None:
+        """Write that a listing is finished, if the stream is selected."""
+        if self.selected:
+            self._write_schema_message()
+            self._write_activate_version_message(version)
+
+    def _write_schema_message(self) -> None:
+        """Write SCHEMA once: other streams may come across this one's records before its turn."""
+        if not self._schema_written:
+            self._schema_written = True
+            super()._write_schema_message()
+
+    def _write_record_message(self, record: Record) -> None:
+        if self._is_plain():
+            self._stripe_tap.message_writer.write_record(self.name, record, self._stream_version)
+        else:
+            # The SDK drops from a record what the catalog does not select; ours are never optional.
+            for message in self._generate_record_messages(record):
+                self._stripe_tap.write_message(message)
+        self.state_manager.is_flushed = False
+
+    def _write_state_message(self) -> None:
+        """Leave STATE to the run: the SDK would write it at moments that mean nothing here."""
+
+    def _is_plain(self) -> bool:
+        """Whether a record can be written as it is: all properties selected, no stream map, no flattening."""
+        if self._plain is None:
+            only_map = len(self.stream_maps) == 1 and type(self.stream_maps[0]) is SameRecordTransform
+            deselected = [breadcrumb for breadcrumb, selected in self.mask.items() if not selected]
+            ours = {("properties", each) for each in (AS_OF, DELETED_AT, CHILDREN)}
+            self._plain = only_map and not (set(deselected) - ours)
+        return self._plain

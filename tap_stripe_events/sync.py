@@ -1,0 +1,215 @@
+"""Which sources feed a stream, and in which order: one run of the tap.
+
+The SDK calls the streams one after another; all of them pull from one shared run, which reads all lists at once. What a
+stream pulls for others is handed to them on the spot, so `Run.until` is a pump that any stream may turn.
+"""
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, WindowsMoved
+from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
+from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
+from tap_stripe_events.client import StripeClient
+from tap_stripe_events.clock import Clock
+from tap_stripe_events.families import names_by_stream, needed_roots, roots_of
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.objects import StripeList, stream_name
+
+_STATE_SECONDS = 1.0  # the least time between two STATEs
+_PROGRESS_SECONDS = 10.0
+
+_logger = logging.getLogger("tap-stripe-events")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activate:
+    """A stream's listing is finished: what has another version is gone."""
+
+    stream: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that the bookmarks say has been delivered."""
+
+
+class Run:
+    """One reading of everything that is selected.
+
+    Args:
+        client: The way to Stripe.
+        bookmarks: The state; this run is what moves it.
+        selected: The object types whose streams are selected.
+        floor: Nothing created before this Unix time is wanted, where a list can say so.
+        clock: The machine's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: StripeClient,
+        bookmarks: Bookmarks,
+        selected: Collection[str],
+        floor: int | None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._bookmarks = bookmarks
+        self._selected = frozenset(selected)
+        self._floor = floor
+        self._clock = clock or Clock()
+        self._open: dict[str, set[StripeList]] = {}  # stream → root lists that still feed it
+        self._refused: dict[str, str] = {}  # stream → why its listing is not whole
+        self._versions: dict[str, int] = {}
+        self._delivered: dict[str, int] = {}
+        self._items = self._run()
+        self.exit_code: int | None = None
+
+    def until(self, stream: str) -> Iterator[Change | Activate | Checkpoint]:
+        """Yield what is next for any stream, until this stream has all that a run brings it.
+
+        Raises:
+            TapError: The run cannot go on.
+        """
+        while self.exit_code is None:
+            item = next(self._items, Checkpoint())
+            if item is not None:
+                yield item
+            if stream not in self._open and (isinstance(item, Checkpoint) or not self._open):
+                return
+
+    def stop(self, exit_code: int) -> None:
+        """Deliver nothing more after the present item. What the bookmarks say stays true."""
+        self.exit_code = exit_code
+
+    def version(self, change: Change) -> int | None:
+        """Return the version of the listing that a change belongs to; None if it proves nothing about its presence."""
+        if change.record[AS_OF] == GAP_FILLER:
+            return None
+        return self._versions.get(change.stream)
+
+    def _run(self) -> Iterator[Change | Activate | Checkpoint | None]:
+        backfill = Backfill(
+            client=self._client,
+            windows=self._begin(),
+            selected=self._selected,
+            account_id=self._bookmarks.account_id,
+            floor=self._floor,
+        )
+        yield Checkpoint()
+        last_state = last_progress = self._clock.monotonic()
+        moved = False
+        for item in backfill.run():
+            now = self._clock.monotonic()
+            match item:
+                case Change():
+                    self._delivered[item.stream] = self._delivered.get(item.stream, 0) + 1
+                    yield item
+                case WindowsMoved():
+                    self._bookmarks.set_windows(_owner(item.root), item.root.path, item.windows)
+                    moved = True
+                case ListClosed():
+                    yield from self._close(item)
+                    moved = True
+                case ChildListDenied():
+                    self._deny_children(item)
+            if moved and now - last_state >= _STATE_SECONDS:
+                yield Checkpoint()
+                moved, last_state = False, now
+            if now - last_progress >= _PROGRESS_SECONDS:
+                self._log_progress(finished=False)
+                last_progress = now
+            yield None  # so that a stop is seen
+        for child, count in backfill.skipped.items():
+            _logger.warning(
+                "%s: not read for %d objects, which vanished meanwhile or do not support it", child.path, count
+            )
+        self._log_progress(finished=True)
+        yield Checkpoint()
+
+    def _begin(self) -> dict[StripeList, tuple[OpenWindow, ...]]:
+        """Decide what to read: the rest of a listing that was interrupted, or everything anew."""
+        streams = {stream_name(name): name for name in self._selected if roots_of(name)}
+        second = self._client.stripe_clock.second()
+        under_way = {each for each in streams if self._bookmarks.listing_since(each) is not None}
+        again: set[StripeList] = set()
+        for stream, name in streams.items():
+            denied = self._bookmarks.denied(stream) is not None
+            if under_way and (stream in under_way or denied):
+                continue
+            self._bookmarks.begin_listing(stream, second)
+            again |= roots_of(name)
+        windows: dict[StripeList, tuple[OpenWindow, ...]] = {}
+        for root in needed_roots(self._selected):
+            if root in again:
+                whole = [OpenWindow(path=root.path, parameters=dict(each)) for each in root.passes]
+                self._bookmarks.set_windows(_owner(root), root.path, whole)
+            windows[root] = self._bookmarks.windows(_owner(root), root.path)
+        for stream, name in streams.items():
+            since = self._bookmarks.listing_since(stream)
+            if since is None:
+                continue
+            self._open[stream] = set(roots_of(name))
+            from_the_start = self._floor is None or not any(root.created for root in roots_of(name))
+            if STRIPE_OBJECTS[name].complete and from_the_start:
+                self._versions[stream] = since * 1000
+        if under_way:
+            rest = sum(len(each) for each in windows.values())
+            _logger.info("Going on with an interrupted listing: %d open windows", rest)
+        return windows
+
+    def _close(self, closed: ListClosed) -> Iterator[Activate]:
+        root = closed.root
+        self._bookmarks.set_windows(_owner(root), root.path, ())
+        if closed.refused is not None:
+            _logger.warning(
+                "%s is not read: %s. Its rows stay as they are; all other streams go on.", root.path, closed.refused
+            )
+        for stream in [each for each, roots in self._open.items() if root in roots]:
+            if closed.refused is not None:
+                if names_by_stream()[stream] in root.objects:
+                    self._refused[stream] = closed.refused
+                elif not closed.not_set_up:
+                    self._refused.setdefault(stream, f"{root.path}, which it is found by, is refused: {closed.refused}")
+            self._open[stream].discard(root)
+            if not self._open[stream]:
+                del self._open[stream]
+                yield from self._finish(stream)
+
+    def _finish(self, stream: str) -> Iterator[Activate]:
+        second = self._client.stripe_clock.second()
+        if stream in self._refused:
+            self._bookmarks.deny(stream, self._refused[stream], second)
+            return
+        self._bookmarks.finish_listing(stream, second)
+        self._bookmarks.allow(stream)
+        if stream in self._versions:
+            yield Activate(stream=stream, version=self._versions[stream])
+
+    def _deny_children(self, denied: ChildListDenied) -> None:
+        _logger.warning(
+            "%s is not read: %s. Its rows stay as they are; all other streams go on.", denied.child.path, denied.reason
+        )
+        for name in denied.child.objects:
+            self._refused.setdefault(stream_name(name), denied.reason)
+
+    def _log_progress(self, *, finished: bool) -> None:
+        rows = sum(self._delivered.values())
+        largest = sorted(self._delivered.items(), key=lambda each: -each[1])[:4]
+        _logger.info(
+            "%s: %d records of %d streams with %d requests, %d streams to go (%s)",
+            "Finished" if finished else "Reading",
+            rows,
+            len(self._delivered),
+            self._client.requests_sent,
+            len(self._open),
+            ", ".join(f"{stream} {count}" for stream, count in largest) or "nothing yet",
+        )
+
+
+def _owner(root: StripeList) -> str:
+    """Return the stream in whose bookmark a root list's windows are."""
+    return stream_name(root.objects[0])

@@ -1,0 +1,246 @@
+"""The tap: settings, discovery, `--test`, and the shared run that its streams pull from."""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, NoReturn, cast
+
+import click
+from singer_sdk import Tap
+from singer_sdk import typing as th
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+
+from tap_stripe_events.access import access_table, check_access
+from tap_stripe_events.bookmarks import Bookmarks
+from tap_stripe_events.changes import Change
+from tap_stripe_events.client import Request, StripeClient
+from tap_stripe_events.errors import TapError, WrongSettingError
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.limits import Verdict
+from tap_stripe_events.messages import MessageWriter
+from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
+from tap_stripe_events.streams import StripeStream
+from tap_stripe_events.sync import Activate, Run
+
+_LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
+_TEST_REQUESTS_PER_SECOND = 20  # of 25
+
+
+class TapStripeEvents(Tap):
+    """Reads every list of a Stripe account."""
+
+    name = "tap-stripe-events"
+    package_name = "stripe-postgres-sync"
+    message_writer_class = MessageWriter
+    message_writer: MessageWriter
+
+    capabilities = [  # noqa: RUF012 - the SDK's own declaration
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "api_key",
+            th.StringType,
+            required=True,
+            secret=True,
+            title="API key",
+            description="Stripe API key: standard or restricted, test or live. Read permissions are enough.",
+        ),
+        th.Property(
+            "api_url",
+            th.StringType,
+            default="https://api.stripe.com",
+            title="API URL",
+            description="Where Stripe is.",
+        ),
+        th.Property(
+            "api_version",
+            th.StringType,
+            default=API_VERSION,
+            title="API version",
+            description="The Stripe API version to read in. The table schemas were made from the default.",
+        ),
+        th.Property(
+            "start_date",
+            th.DateTimeType,
+            title="Start date",
+            description="Read only what was created since, where a list can say so. Default: everything.",
+        ),
+        th.Property(
+            "requests_per_second",
+            th.IntegerType(minimum=1),
+            title="Requests per second",
+            description="The most requests in any second, over all streams. Default: 50 with a live key, 20 with a "
+            "test key (Stripe allows 100 and 25).",
+        ),
+        th.Property(
+            "endpoint_requests_per_second",
+            th.IntegerType(minimum=1),
+            default=25,
+            title="Requests per second and endpoint",
+            description="The most requests to one endpoint in any second (Stripe allows 25).",
+        ),
+        th.Property(
+            "max_concurrent_requests",
+            th.IntegerType(minimum=1),
+            default=16,
+            title="Concurrent requests",
+            description="The most requests in flight.",
+        ),
+    ).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._run: Run | None = None
+        self._client: StripeClient | None = None
+        super().__init__(*args, **kwargs)
+
+    def discover_streams(self) -> Sequence[StripeStream]:
+        """Return a stream for every object type that has a table."""
+        return [StripeStream(self, each) for each in STRIPE_OBJECTS.values()]
+
+    @property
+    def client(self) -> StripeClient:
+        """The way to Stripe, made when it is first needed.
+
+        Raises:
+            WrongSettingError: The key cannot be one.
+        """
+        if self._client is None:
+            api_key = _checked_key(self.config["api_key"])
+            default = _LIVE_REQUESTS_PER_SECOND if _is_live(api_key) else _TEST_REQUESTS_PER_SECOND
+            self._client = StripeClient(
+                api_key=api_key,
+                api_url=_checked_url(self.config["api_url"]),
+                api_version=self.config["api_version"],
+                requests_per_second=self.config.get("requests_per_second") or default,
+                endpoint_requests_per_second=self.config["endpoint_requests_per_second"],
+                max_concurrent_requests=self.config["max_concurrent_requests"],
+            )
+        return self._client
+
+    @property
+    def run(self) -> Run:
+        """The run that all streams pull from; it begins when the first one does."""
+        if self._run is None:
+            bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
+            self._identify(bookmarks)
+            streams = names_by_stream()
+            selected = [streams[each.name] for each in self.streams.values() if each.selected]
+            self._run = Run(
+                client=self.client, bookmarks=bookmarks, selected=selected, floor=_start_second(self.config)
+            )
+        return self._run
+
+    def _identify(self, bookmarks: Bookmarks) -> None:
+        """Ask whose key this is, and claim the state for that account and mode."""
+        answer = self.client.get(Request(path="/v1/account", endpoint="/v1/account"))
+        known = answer.verdict is Verdict.TAKE and isinstance(answer.body.get("id"), str)
+        bookmarks.claim(answer.body["id"] if known else None, livemode=_is_live(self.config["api_key"]))
+
+    def hand_over(self, item: Change | Activate) -> None:
+        """Give a stream what another one came across."""
+        stream = self.streams[item.stream]
+        assert isinstance(stream, StripeStream)  # noqa: S101 - discover_streams makes no others
+        if isinstance(item, Change):
+            stream.deliver(item, self.run)
+        else:
+            stream.activate(item.version)
+
+    def write_state(self) -> None:
+        """Write STATE if it has changed since the last one."""
+        self.state_writer.write_state(self.state)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take in the state of the last run; the account stands beside the SDK's bookmarks."""
+        super().load_state(state)
+        if account := state.get("account"):
+            cast("dict[str, Any]", self.state)["account"] = dict(account)
+
+    def _reset_state_progress_markers(self) -> None:
+        """Begin the run: the SDK calls this first of all, before it writes the first STATE."""
+        _ = self.run
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop after the present record; a second signal stops at once."""
+        if self._run is None or self._run.exit_code is not None:
+            os._exit(128 + signum)
+        self.logger.info("Stopping: the state is saved up to what was written")
+        self._run.stop(128 + signum)
+
+    @classmethod
+    def invoke(cls, **kwargs: Any) -> None:
+        """Run the tap from the command line: one clear line for what is not a defect."""
+        try:
+            super().invoke(**kwargs)
+        except TapError as error:
+            _fail(cls, error)
+
+    @classmethod
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        """Answer `--test` with a table of what the key can read."""
+        if value != "all":
+            super().cb_test(ctx, param, value)
+            return
+        given = ctx.params.get("config")
+        try:
+            tap = cls(
+                config=given.config if given else None,
+                parse_env_config=given.parse_env if given else False,
+                validate_config=True,
+                setup_mapper=False,
+            )
+            found = check_access(tap.client, STRIPE_OBJECTS)
+        except TapError as error:
+            _fail(cls, error)
+        click.echo(access_table(found))
+        ctx.exit(0 if any(each.readable for each in found) else 1)
+
+
+def _fail(tap: type[Tap], error: TapError) -> NoReturn:
+    tap.logger.critical("%s", error)
+    sys.exit(1)
+
+
+def _is_live(api_key: str) -> bool:
+    return "_live_" in api_key
+
+
+def _checked_key(api_key: str) -> str:
+    api_key = api_key.strip()
+    way_out = "Take a secret or restricted key from Stripe's dashboard (Developers, API keys)."
+    if not api_key or not api_key.isascii() or any(each.isspace() for each in api_key):
+        raise WrongSettingError(setting="api_key", problem="it is empty or not one word", way_out=way_out)
+    if api_key.startswith("pk_"):
+        raise WrongSettingError(setting="api_key", problem="it is a publishable key", way_out=way_out)
+    return api_key
+
+
+def _checked_url(url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        problem = f"{url!r} is not an http or https URL"
+        raise WrongSettingError(setting="api_url", problem=problem, way_out="Leave it out to read from Stripe.")
+    return url
+
+
+def _start_second(config: Any) -> int | None:
+    start = config.get("start_date")
+    if not start:
+        return None
+    try:
+        moment = datetime.fromisoformat(start)
+    except ValueError:
+        problem = f"{start!r} is not a date-time"
+        raise WrongSettingError(
+            setting="start_date", problem=problem, way_out="Write it as 2026-01-31T00:00:00Z."
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
