@@ -21,6 +21,17 @@ class DatabaseUnavailable(TargetError):
     """The database cannot be reached, or was lost."""
 
 
+class DatabaseRefused(TargetError):
+    """A statement failed: what Postgres calls it and which object it is about, not which values."""
+
+    def __init__(self, *, condition: str, about: str, message: str | None) -> None:
+        super().__init__(
+            f"Postgres refused a statement: {condition}{f' ({about})' if about else ''}{f': {message}' if message else ''}. "
+            f"Check the rights of the database user and the objects named. "
+            f"Nothing after the last STATE printed was stored."
+        )
+
+
 class RoleMissing(TargetError):
     """The role that shall read does not exist."""
 

@@ -1,0 +1,411 @@
+"""The statements that change rows. Text only; ``load.py`` runs them.
+
+Every statement takes staged rows (alias ``s``) to the stream's table (alias ``t``). The rules they keep, for streams
+whose records say as of when they are:
+
+* A row changes only if the incoming as-of is not older than the newest moment known for its key: the row's own as-of,
+  its sighting in an unfinished sweep, its tombstone, or the start of the stream's last finished sweep (the floor).
+* A gap filler (as of year 1) is inserted where there is neither row nor tombstone, and changes nothing else.
+* A delete keeps the row's last values and sets ``_sdc_deleted_at``; with ``hard_delete`` it removes the row and leaves
+  a tombstone.
+* A row that would not change is not written, save its as-of; if a sweep brings it, not even that: its sighting is.
+* A child that its parent's list, as of the same moment or later, does not name is deleted.
+
+Lookups in other tables are scalar subqueries on purpose: they can only be index probes, whatever the planner believes
+about the size of a table that was empty a second ago.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from target_postgres_stripe.columns import (
+    AS_OF,
+    BATCHED_AT,
+    DELETED_AT,
+    EXTRACTED_AT,
+    RECEIVED_AT,
+    SEQUENCE,
+    TABLE_VERSION,
+    literal,
+    quoted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from target_postgres_stripe.columns import Column, TableShape
+
+GAP_FILLER = "timestamptz '0001-01-01T00:00:00Z'"
+LONG_AGO = "timestamptz '-infinity'"
+
+# How the target's own columns are derived from a staged row. A row's time of receipt is its sequence in milliseconds.
+STAGED = {
+    AS_OF: 's."_sdc_as_of"',
+    DELETED_AT: 's."_sdc_deleted_at"',
+    TABLE_VERSION: 's."_sdc_table_version"',
+    EXTRACTED_AT: 's."_sdc_extracted_at"',
+    RECEIVED_AT: 'to_timestamp(s."_sdc_sequence" / 1000.0)',
+    BATCHED_AT: "now()",
+    SEQUENCE: 's."_sdc_sequence"',
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """A parent and a child stream of which the parent's records bring complete lists.
+
+    A child's row names its parent in the column ``<parent table>_id``. The elements of a list are values of the last
+    column of the child's key. What else the parent's key has (an account), the child has under the same name.
+    """
+
+    parent: TableShape
+    child: TableShape
+
+    @property
+    def reference(self) -> str:
+        """The child's column that holds the parent's id."""
+        return f"{self.parent.table}_id"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tables have the columns that the rule needs."""
+        types = {column.name: column.type for column in self.child.columns}
+        referred = zip(self.parent_columns, self.parent.key, strict=True)
+        return (
+            self.parent.ordered and self.child.ordered and all(types.get(name) == column.type for name, column in referred)
+        )
+
+    @property
+    def parent_columns(self) -> tuple[str, ...]:
+        """The child's columns that hold the parent's key."""
+        return (*(column.name for column in self.parent.key[:-1]), self.reference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statements:
+    """The statements of one stream.
+
+    Attributes:
+        schema: The schema's name.
+        shape: The stream as a table.
+        stage: The name of the staging table.
+        hard_delete: Whether deleted rows are removed.
+    """
+
+    schema: str
+    shape: TableShape
+    stage: str
+    hard_delete: bool
+
+    def create_stage(self) -> str:
+        """The staging table: the stream's own columns and what every staged row carries besides."""
+        columns = [f"{quoted(column.name)} {column.type}" for column in self.shape.columns]
+        columns += [
+            '"_sdc_as_of" timestamptz',
+            '"_sdc_deleted_at" timestamptz',
+            '"_sdc_table_version" bigint',
+            '"_sdc_extracted_at" timestamptz',
+            '"_sdc_sequence" bigint',
+            '"_sdc_children" jsonb',
+        ]
+        return f"CREATE TEMPORARY TABLE {quoted(self.stage)} ({', '.join(columns)})"
+
+    def copy(self) -> str:
+        """Fill the staging table."""
+        return f"COPY pg_temp.{quoted(self.stage)} FROM STDIN"
+
+    def truncate_stage(self) -> str:
+        """Empty the staging table."""
+        return f"TRUNCATE pg_temp.{quoted(self.stage)}"
+
+    # Streams without an as-of: the last to arrive wins.
+
+    def append(self) -> str:
+        """Insert every staged row; for streams without a key."""
+        columns = self.shape.all_columns
+        return f"INSERT INTO {self._table} ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source}"
+
+    def upsert(self) -> str:
+        """Insert or overwrite, unless nothing would change."""
+        columns = self.shape.all_columns
+        compared = [*self.shape.values, *(c for c in (DELETED_AT, TABLE_VERSION) if self.shape.adds(c))]
+        return (
+            f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
+            f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self._written, compared)}"
+        )
+
+    def remove_deleted(self) -> str:
+        """Remove the rows whose staged record says that they are deleted."""
+        return f'DELETE FROM {self._table} AS t USING {self._source} WHERE {self._same_key()} AND s."_sdc_deleted_at" IS NOT NULL'
+
+    # Streams with an as-of.
+
+    def apply_changes(self) -> str:
+        """Insert or overwrite with the staged rows that are not older than what is known."""
+        columns = self.shape.all_columns
+        return (
+            f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
+            f'WHERE s."_sdc_deleted_at" IS NULL AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
+            f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self._written, [*self.shape.values, DELETED_AT])} "
+            f"AND {self._not_older_than_row}"
+        )
+
+    def advance_as_of(self) -> str:
+        """Record a newer as-of for rows that did not change; what a sweep brings is recorded as a sighting."""
+        return (
+            f'UPDATE {self._table} AS t SET "_sdc_as_of" = s."_sdc_as_of" FROM {self._source} '
+            f'WHERE {self._same_key()} AND s."_sdc_deleted_at" IS NULL AND s."_sdc_table_version" IS NULL '
+            f'AND t."_sdc_deleted_at" IS NULL AND t."_sdc_as_of" < s."_sdc_as_of" AND {self._not_outdated()}'
+        )
+
+    def fill_gaps(self) -> str:
+        """Insert the staged gap fillers of which neither row nor tombstone is known."""
+        columns = self.shape.all_columns
+        return (
+            f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
+            f'WHERE s."_sdc_deleted_at" IS NULL AND s."_sdc_as_of" = {GAP_FILLER} '
+            f"AND NOT EXISTS (SELECT FROM {self._own('_tombstones')} k WHERE {self._known_key('k')}) "
+            f"ON CONFLICT ({names(self.shape.key)}) DO NOTHING"
+        )
+
+    def mark_deleted(self) -> str:
+        """Mark the rows of staged deletes; one that was never seen becomes a row of its key alone."""
+        columns = (*self.shape.key, *self.shape.added)
+        return (
+            f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
+            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._not_outdated()} '
+            f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self.shape.added, [AS_OF, DELETED_AT])} "
+            f"AND {self._not_older_than_row}"
+        )
+
+    def remove(self) -> str:
+        """Remove the rows of staged deletes."""
+        return (
+            f"DELETE FROM {self._table} AS t USING {self._source} WHERE {self._same_key()} "
+            f'AND s."_sdc_deleted_at" IS NOT NULL AND t."_sdc_as_of" <= s."_sdc_as_of" AND {self._not_outdated()}'
+        )
+
+    def leave_tombstones(self) -> str:
+        """Remember the staged deletes whose rows are gone, so that nothing older brings them back."""
+        return (
+            f"INSERT INTO {self._own('_tombstones')} AS k (stream, key, as_of) "
+            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_as_of" FROM {self._source} '
+            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._not_outdated()} '
+            f"AND NOT EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()}) "
+            f"ON CONFLICT (stream, key) DO UPDATE SET as_of = EXCLUDED.as_of WHERE k.as_of < EXCLUDED.as_of"
+        )
+
+    # Sweeps.
+
+    def note_sightings(self) -> str:
+        """Remember what a sweep brought and was not written."""
+        return (
+            f"INSERT INTO {self._own('_sweep_seen')} AS k (stream, key, version, as_of) "
+            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_table_version", s."_sdc_as_of" FROM {self._source} '
+            f'WHERE s."_sdc_table_version" IS NOT NULL AND NOT EXISTS (SELECT FROM {self._table} AS t '
+            f'WHERE {self._same_key()} AND t."_sdc_table_version" = s."_sdc_table_version" '
+            f'AND t."_sdc_as_of" >= s."_sdc_as_of") '
+            f"ON CONFLICT (stream, key) DO UPDATE SET version = greatest(k.version, EXCLUDED.version), "
+            f"as_of = greatest(k.as_of, EXCLUDED.as_of) "
+            f"WHERE (k.version, k.as_of) IS DISTINCT FROM (greatest(k.version, EXCLUDED.version), "
+            f"greatest(k.as_of, EXCLUDED.as_of))"
+        )
+
+    def finish_sweep(self, version: int) -> list[str]:
+        """End a sweep that started ``version`` milliseconds after the epoch.
+
+        Rows it did not bring, and that nothing newer than its start has touched, are gone as of its start. A sweep that
+        was finished before is left alone: its sightings are forgotten, so it could no longer tell.
+        """
+        start = f"to_timestamp({version} / 1000.0)"
+        unfinished = f"{self._floor} < {start}"
+        seen = (
+            f"EXISTS (SELECT FROM {self._own('_sweep_seen')} k WHERE k.stream = {self._stream} "
+            f"AND k.key = {self._key_json('t')} AND (k.version = {version} OR k.as_of > {start}))"
+        )
+        absent = (
+            f't."_sdc_as_of" <= {start} AND t."_sdc_table_version" IS DISTINCT FROM {version} AND {unfinished} AND NOT {seen}'
+        )
+        return [
+            self._gone(f"{self._table} AS t", "", absent, start),
+            f"DELETE FROM {self._own('_sweep_seen')} WHERE stream = {self._stream} AND version <= {version}",
+            f"UPDATE {self._own('_streams')} SET floor = {start} WHERE stream = {self._stream} "
+            f"AND coalesce(floor, {LONG_AGO}) < {start}",
+        ]
+
+    def activate_version(self, version: int) -> str:
+        """Delete the rows of older versions; for streams without an as-of, as the SDK's SQL targets do."""
+        older = f'("_sdc_table_version" IS NULL OR "_sdc_table_version" < {version})'
+        if self.hard_delete:
+            return f"DELETE FROM {self._table} WHERE {older}"
+        return f'UPDATE {self._table} SET "_sdc_deleted_at" = now() WHERE {older} AND "_sdc_deleted_at" IS NULL'
+
+    # Children's lists.
+
+    def store_lists(self) -> str:
+        """Remember, for each staged parent and child stream, the newest complete list."""
+        return (
+            f"INSERT INTO {self._own('_children')} AS k (stream, key, lists) "
+            f"SELECT {self._stream}, {self._key_json('s')}, (SELECT jsonb_object_agg(child, "
+            f"""jsonb_build_object('as_of', s."_sdc_as_of", 'ids', ids)) FROM jsonb_each(s."_sdc_children") AS l(child, ids)) """
+            f'FROM {self._source} WHERE s."_sdc_children" <> \'{{}}\' AND {self._not_below_floor} '
+            f"ON CONFLICT (stream, key) DO UPDATE SET lists = k.lists || coalesce("
+            f"(SELECT jsonb_object_agg(child, list) FROM jsonb_each(EXCLUDED.lists) AS l(child, list) "
+            f"WHERE NOT coalesce((k.lists->child->>'as_of')::timestamptz > (list->>'as_of')::timestamptz, false)), '{{}}')"
+        )
+
+    def enforce_lists_on_children(self, relation: Relation) -> str:
+        """Delete the children that the lists of the staged parents do not name."""
+        child = relation.child
+        reference = " AND ".join(
+            f"t.{quoted(column)} = s.{quoted(key.name)}"
+            for column, key in zip(relation.parent_columns, self.shape.key, strict=True)
+        )
+        return self._for(child)._enforce(  # the child's table, driven by the parent's stage
+            relation,
+            driver=f"{self._source} JOIN {self._own('_children')} l ON l.stream = {self._stream} AND l.key = {self._key_json('s')}",
+            condition=f's."_sdc_children" ? {literal(child.stream)} AND {reference}',
+        )
+
+    def enforce_lists_on_staged(self, relation: Relation) -> str:
+        """Delete those of the staged children that the list of their parent does not name."""
+        parent_key = json_array(f"s.{quoted(column)}" for column in relation.parent_columns)
+        return self._enforce(
+            relation,
+            driver=f"{self._source} JOIN {self._own('_children')} l "
+            f"ON l.stream = {literal(relation.parent.stream)} AND l.key = {parent_key}",
+            condition=f"{self._same_key()} AND "
+            + " AND ".join(f"t.{quoted(column)} = s.{quoted(column)}" for column in relation.parent_columns),
+        )
+
+    def _enforce(self, relation: Relation, *, driver: str, condition: str) -> str:
+        list_of_child = f"l.lists->{literal(relation.child.stream)}"
+        listed_as_of = f"({list_of_child}->>'as_of')::timestamptz"
+        element = f"t.{quoted(self.shape.key[-1].name)}::text"
+        absent = (
+            f'{condition} AND t."_sdc_as_of" <= {listed_as_of} AND NOT {list_of_child}->\'ids\' ? {element} '
+            f"AND {listed_as_of} >= {self._sighting('t')} AND {listed_as_of} >= {self._floor}"
+        )
+        return self._gone(f"{self._table} AS t", driver, absent, listed_as_of)
+
+    # Parts.
+
+    def _gone(self, table: str, driver: str, condition: str, as_of: str) -> str:
+        """Delete the live rows ``t`` that meet a condition, as of a moment."""
+        if not self.hard_delete:
+            source = f" FROM {driver}" if driver else ""
+            return (
+                f'UPDATE {table} SET "_sdc_deleted_at" = {as_of}, "_sdc_as_of" = {as_of}{source} '
+                f'WHERE t."_sdc_deleted_at" IS NULL AND {condition}'
+            )
+        source = f" USING {driver}" if driver else ""
+        return (
+            f"WITH gone AS (DELETE FROM {table}{source} WHERE {condition} "
+            f"RETURNING {self._key_json('t')} AS key, {as_of} AS as_of) "
+            f"INSERT INTO {self._own('_tombstones')} AS k (stream, key, as_of) "
+            f"SELECT DISTINCT ON (key) {self._stream}, key, as_of FROM gone ORDER BY key, as_of DESC "
+            f"ON CONFLICT (stream, key) DO UPDATE SET as_of = EXCLUDED.as_of WHERE k.as_of < EXCLUDED.as_of"
+        )
+
+    def _for(self, shape: TableShape) -> Statements:
+        return Statements(schema=self.schema, shape=shape, stage=self.stage, hard_delete=self.hard_delete)
+
+    def _not_outdated(self) -> str:
+        """The staged row is not older than what is known of its key outside its row."""
+        return f'{self._not_below_floor} AND s."_sdc_as_of" >= {self._sighting("s")} AND s."_sdc_as_of" >= {self._tombstone()}'
+
+    @property
+    def _not_below_floor(self) -> str:
+        return f'(s."_sdc_as_of" >= {self._floor} OR s."_sdc_as_of" = {GAP_FILLER})'
+
+    @property
+    def _floor(self) -> str:
+        """The start of the stream's last finished sweep."""
+        return f"coalesce((SELECT floor FROM {self._own('_streams')} WHERE stream = {self._stream}), {LONG_AGO})"
+
+    def _sighting(self, alias: str) -> str:
+        """The as-of of a key's sighting; the outer test spares the probes where no sweep is open."""
+        return (
+            f"CASE WHEN EXISTS (SELECT FROM {self._own('_sweep_seen')} WHERE stream = {self._stream}) THEN "
+            f"coalesce((SELECT k.as_of FROM {self._own('_sweep_seen')} k WHERE {self._known_key('k', alias)}), {LONG_AGO}) "
+            f"ELSE {LONG_AGO} END"
+        )
+
+    def _tombstone(self) -> str:
+        """The as-of of a key's tombstone, in the same manner."""
+        return (
+            f"CASE WHEN EXISTS (SELECT FROM {self._own('_tombstones')} WHERE stream = {self._stream}) THEN "
+            f"coalesce((SELECT k.as_of FROM {self._own('_tombstones')} k WHERE {self._known_key('k')}), {LONG_AGO}) "
+            f"ELSE {LONG_AGO} END"
+        )
+
+    def _update(self, written: Iterable[Column], compared: Iterable[Column]) -> str:
+        """``UPDATE`` of a conflicting row to what was to be inserted, if any of ``compared`` differs."""
+        assignments = ", ".join(f"{quoted(c.name)} = {new_value(c)}" for c in written)
+        columns = list(compared)
+        if not columns:
+            # A table of nothing but its key.
+            return f"UPDATE SET {assignments or self._nothing} WHERE false"
+        stored = ", ".join(f"t.{quoted(c.name)}" for c in columns)
+        incoming = ", ".join(new_value(c) for c in columns)
+        return f"UPDATE SET {assignments} WHERE ({stored}) IS DISTINCT FROM ({incoming})"
+
+    @property
+    def _nothing(self) -> str:
+        key = quoted(self.shape.key[0].name)
+        return f"{key} = EXCLUDED.{key}"
+
+    @property
+    def _written(self) -> tuple[Column, ...]:
+        return self.shape.values + self.shape.added
+
+    @property
+    def _not_older_than_row(self) -> str:
+        return f'coalesce(t."_sdc_as_of", {LONG_AGO}) <= EXCLUDED."_sdc_as_of"'
+
+    @property
+    def _table(self) -> str:
+        return f"{quoted(self.schema)}.{quoted(self.shape.table)}"
+
+    @property
+    def _source(self) -> str:
+        return f"pg_temp.{quoted(self.stage)} AS s"
+
+    @property
+    def _stream(self) -> str:
+        return literal(self.shape.stream)
+
+    def _own(self, table: str) -> str:
+        return f"{quoted(self.schema)}.{quoted(table)}"
+
+    def _staged(self, columns: Iterable[Column]) -> str:
+        return ", ".join(STAGED.get(column, f"s.{quoted(column.name)}") for column in columns)
+
+    def _same_key(self) -> str:
+        return " AND ".join(f"t.{quoted(c.name)} = s.{quoted(c.name)}" for c in self.shape.key)
+
+    def _key_json(self, alias: str) -> str:
+        return json_array(f"{alias}.{quoted(c.name)}" for c in self.shape.key)
+
+    def _known_key(self, table: str, alias: str = "s") -> str:
+        return f"{table}.stream = {self._stream} AND {table}.key = {self._key_json(alias)}"
+
+
+def new_value(column: Column) -> str:
+    """What an update writes; an event between two pages of a sweep does not make the row unseen."""
+    incoming = f"EXCLUDED.{quoted(column.name)}"
+    if column == TABLE_VERSION:
+        return f"coalesce({incoming}, t.{quoted(column.name)})"
+    return incoming
+
+
+def names(columns: Iterable[Column]) -> str:
+    """Column names for a column list."""
+    return ", ".join(quoted(column.name) for column in columns)
+
+
+def json_array(expressions: Iterable[str]) -> str:
+    """A key as ``jsonb``, the form in which the bookkeeping tables hold keys of any table."""
+    return f"jsonb_build_array({', '.join(expressions)})"

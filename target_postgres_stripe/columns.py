@@ -1,0 +1,233 @@
+"""JSON Schema → columns. Pure.
+
+Rules of the file: a column's type is the narrowest that holds every value its schema allows; where the schema allows
+values of more than one kind, that is ``jsonb``. Names are kept as they are, so ``Id`` and ``id`` are two columns,
+unless Postgres cannot have such a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+BIGINT_MIN = -(2**63)
+BIGINT_MAX = 2**63 - 1
+
+NAME_BYTES_MAX = 63
+"""NAMEDATALEN - 1; a longer identifier would be cut in silence, and two of them might become one."""
+
+SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+
+class ColumnType(StrEnum):
+    """The Postgres types this target uses."""
+
+    BIGINT = "bigint"
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    TIMESTAMPTZ = "timestamptz"
+    DATE = "date"
+    TIME = "time"
+    JSONB = "jsonb"
+
+
+STRING_FORMATS = {
+    "date-time": ColumnType.TIMESTAMPTZ,
+    "date": ColumnType.DATE,
+    "time": ColumnType.TIME,
+    "decimal": ColumnType.NUMERIC,
+    "singer.decimal": ColumnType.NUMERIC,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes:
+        property: The name of the property in the stream's records.
+        name: The name of the column; differs where Postgres cannot have the property's.
+        type: Its type.
+    """
+
+    property: str
+    name: str
+    type: ColumnType
+
+
+# What the target adds. Neither compared nor taken from the stream's schema.
+AS_OF = Column(property="_sdc_as_of", name="_sdc_as_of", type=ColumnType.TIMESTAMPTZ)
+DELETED_AT = Column(property="_sdc_deleted_at", name="_sdc_deleted_at", type=ColumnType.TIMESTAMPTZ)
+TABLE_VERSION = Column(property="_sdc_table_version", name="_sdc_table_version", type=ColumnType.BIGINT)
+EXTRACTED_AT = Column(property="_sdc_extracted_at", name="_sdc_extracted_at", type=ColumnType.TIMESTAMPTZ)
+RECEIVED_AT = Column(property="_sdc_received_at", name="_sdc_received_at", type=ColumnType.TIMESTAMPTZ)
+BATCHED_AT = Column(property="_sdc_batched_at", name="_sdc_batched_at", type=ColumnType.TIMESTAMPTZ)
+SEQUENCE = Column(property="_sdc_sequence", name="_sdc_sequence", type=ColumnType.BIGINT)
+
+CHILDREN_PROPERTY = "_sdc_children"
+
+RESERVED_PROPERTIES = frozenset(
+    {
+        CHILDREN_PROPERTY,
+        "_sdc_sync_started_at",
+        *(c.property for c in (AS_OF, DELETED_AT, TABLE_VERSION, EXTRACTED_AT, RECEIVED_AT, BATCHED_AT, SEQUENCE)),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableShape:
+    """A stream as a table.
+
+    Attributes:
+        stream: The stream's name.
+        table: The table's name.
+        key: The columns of the primary key, none if the stream only appends.
+        columns: The stream's own columns, key first.
+        added: The columns that the target adds.
+        ordered: Whether the stream's records say as of when they are (``_sdc_as_of``), so that an older one cannot
+            overwrite a newer one. Otherwise the last to arrive wins.
+    """
+
+    stream: str
+    table: str
+    key: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    added: tuple[Column, ...]
+    ordered: bool
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """Every column of the table that this target writes."""
+        return self.columns + self.added
+
+    @property
+    def values(self) -> tuple[Column, ...]:
+        """The stream's columns outside the key."""
+        return tuple(column for column in self.columns if column not in self.key)
+
+    def adds(self, column: Column) -> bool:
+        """Whether the table has one of the target's own columns."""
+        return column in self.added
+
+
+def table_shape(
+    stream: str, schema: Mapping[str, Any], key_properties: Sequence[str] | None, *, metadata: bool
+) -> TableShape:
+    """Decide how a stream becomes a table.
+
+    Args:
+        stream: The stream's name.
+        schema: Its JSON Schema, with ``properties``.
+        key_properties: Its key; a key property that the schema lacks is taken as ``text``.
+        metadata: Whether the SDK's metadata columns are wanted (``add_record_metadata``).
+    """
+    properties = {name: spec for name, spec in schema["properties"].items() if name not in RESERVED_PROPERTIES}
+    keys = tuple(dict.fromkeys(key_properties or ()))
+    key = tuple(column_for(name, properties.get(name, {"type": "string"})) for name in keys)
+    others = tuple(column_for(name, spec) for name, spec in properties.items() if name not in keys)
+    ordered = AS_OF.property in schema["properties"] and bool(key)
+    added: list[Column] = []
+    if AS_OF.property in schema["properties"]:
+        added.append(AS_OF)
+    if ordered or metadata:
+        added += [DELETED_AT, TABLE_VERSION]
+    if metadata:
+        added += [EXTRACTED_AT, RECEIVED_AT, BATCHED_AT, SEQUENCE]
+    return TableShape(
+        stream=stream, table=table_name(stream), key=key, columns=key + others, added=tuple(added), ordered=ordered
+    )
+
+
+def column_for(name: str, spec: Mapping[str, Any] | bool) -> Column:
+    """The column of one property."""
+    return Column(property=name, name=column_name(name), type=column_type(spec))
+
+
+def column_type(spec: Mapping[str, Any] | bool) -> ColumnType:
+    """The type that holds every value a property's schema allows."""
+    return common_type(allowed_types(spec))
+
+
+def common_type(types: Iterable[ColumnType]) -> ColumnType:
+    """The narrowest type that holds the values of all of ``types``."""
+    distinct = set(types)
+    if len(distinct) == 1:
+        return distinct.pop()
+    if distinct == {ColumnType.BIGINT, ColumnType.NUMERIC}:
+        return ColumnType.NUMERIC
+    # A string that usually is a date is a string.
+    if distinct and distinct <= {ColumnType.TEXT, ColumnType.TIMESTAMPTZ, ColumnType.DATE, ColumnType.TIME}:
+        return ColumnType.TEXT
+    return ColumnType.JSONB
+
+
+def allowed_types(spec: Mapping[str, Any] | bool) -> list[ColumnType]:
+    """The type of each kind of value that a schema allows, null left out; nothing known means ``jsonb``."""
+    if isinstance(spec, bool):
+        return [ColumnType.JSONB]
+    if alternatives := [option for word in ("anyOf", "oneOf", "allOf") for option in spec.get(word, ())]:
+        return [found for option in alternatives for found in allowed_types(option)]
+    declared = spec.get("type", "anything")
+    names = [declared] if isinstance(declared, str) else list(declared)
+    string_format = spec.get("format") or spec.get("x-stripe-format")
+    return [scalar_type(name, string_format, spec) for name in names if name != "null"]
+
+
+def scalar_type(name: str, string_format: str | None, spec: Mapping[str, Any]) -> ColumnType:
+    """The type for one JSON type."""
+    match name:
+        case "integer":
+            bounds = [spec[word] for word in ("minimum", "maximum") if isinstance(spec.get(word), int | float)]
+            fits = all(BIGINT_MIN <= bound <= BIGINT_MAX for bound in bounds)
+            return ColumnType.BIGINT if fits else ColumnType.NUMERIC
+        case "number":
+            return ColumnType.NUMERIC
+        case "boolean":
+            return ColumnType.BOOLEAN
+        case "string":
+            return STRING_FORMATS.get(string_format or "", ColumnType.TEXT)
+        case _:
+            return ColumnType.JSONB
+
+
+def column_name(name: str) -> str:
+    """The column name for a property: itself, unless Postgres cannot have it."""
+    return hashed_name(name) if name in SYSTEM_COLUMNS or not name else fitting_name(name)
+
+
+def table_name(stream: str) -> str:
+    """The table name for a stream: every character but letters, digits and ``_`` becomes ``_`` (``a-b.c``: ``a_b_c``).
+
+    Names that begin with ``_`` are kept for this target's own tables, so such a stream's table gets a suffix.
+    """
+    name = re.sub(r"\W", "_", stream)
+    return hashed_name(name) if name.startswith("_") or not name else fitting_name(name)
+
+
+def fitting_name(name: str) -> str:
+    """The name itself, shortened if it is too long for Postgres."""
+    return name if len(name.encode()) <= NAME_BYTES_MAX else hashed_name(name)
+
+
+def hashed_name(name: str) -> str:
+    """The name, cut as need be, with a suffix that keeps it apart from every other."""
+    suffix = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name.encode()[: NAME_BYTES_MAX - len(suffix)].decode(errors="ignore") + suffix
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal (with ``standard_conforming_strings``, which this target's sessions set)."""
+    return "'" + text.replace("'", "''") + "'"

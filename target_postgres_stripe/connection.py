@@ -1,0 +1,111 @@
+"""Connecting to Postgres: from settings to an open session, with patience and without leaking the password."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import backoff
+import psycopg
+from psycopg import conninfo
+
+from target_postgres_stripe import embedded
+from target_postgres_stripe.errors import DatabaseUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECT_TIMEOUT_SECONDS = 10
+RETRY_SECONDS = 30
+"""How long a database that is away is waited for: a restart, not an outage."""
+
+PARTS = {"host": "host", "port": "port", "user": "user", "password": "password", "database": "dbname"}
+"""Settings by which the database can be named instead of ``database_url``, and what libpq calls them."""
+
+SESSION = {
+    "application_name": "target-postgres-stripe",
+    "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+}
+
+SESSION_SETTINGS = (
+    "SET TIME ZONE 'UTC'",  # a timestamp without offset is UTC
+    "SET standard_conforming_strings = on",
+    "SET client_min_messages = warning",
+    "SET temp_buffers = '64MB'",
+    "SET datestyle = 'ISO, YMD'",
+)
+
+logger = logging.getLogger("target-postgres-stripe")
+
+
+def connection_string(settings: Mapping[str, Any]) -> str:
+    """The libpq connection string that the settings name; starts the embedded Postgres if they name none.
+
+    ``database_url`` goes before ``host``, ``port``, ``user``, ``password`` and ``database``. What both leave out, libpq
+    takes from its environment (``PGPASSWORD``, ``PGSSLMODE``, ...).
+
+    Raises:
+        SettingsError: ``database_url`` is not a libpq connection string.
+        EmbeddedError: The embedded Postgres is wanted and cannot be had.
+    """
+    if url := settings.get("database_url"):
+        try:
+            return conninfo.make_conninfo(url)
+        except psycopg.Error:
+            # libpq's message may quote the URI, and so the password.
+            raise SettingsError(
+                "database_url is not a libpq URI. Write postgresql://user:password@host:5432/database, "
+                "with special characters in the password percent-encoded."
+            ) from None
+    parts = {libpq: settings[name] for name, libpq in PARTS.items() if settings.get(name) not in {None, ""}}
+    if parts:
+        return conninfo.make_conninfo("", **parts)
+    return embedded.database_url()
+
+
+def connect(connection_text: str) -> psycopg.Connection[Any]:
+    """Open a session; a database that cannot be reached is tried again for half a minute.
+
+    Raises:
+        DatabaseUnavailable: It could not be opened.
+    """
+    parameters = SESSION | {name: str(value) for name, value in conninfo.conninfo_to_dict(connection_text).items()}
+    try:
+        connection = open_session(parameters)
+        for statement in SESSION_SETTINGS:
+            connection.execute(statement)
+        connection.commit()
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(
+            f"Cannot connect to {place(parameters)}: {said(error, parameters)} "
+            f"Check database_url (or host, port, user, password, database), and that the database is up."
+        ) from None
+    return connection
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the server answered and will answer the same again (wrong password, no such database)."""
+    return "FATAL" in str(error) and not re.search(r"starting up|shutting down|recovery|too many|remaining connection", str(error))
+
+
+@backoff.on_exception(
+    backoff.expo, psycopg.OperationalError, max_time=RETRY_SECONDS, max_value=5, giveup=is_refusal, logger=None
+)
+def open_session(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
+    """Open a session, with retries."""
+    return psycopg.connect(**parameters)
+
+
+def place(parameters: Mapping[str, Any]) -> str:
+    """Where the database is, for a message."""
+    host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
+    return f"database {parameters.get('dbname') or 'default'!r} at {host}:{parameters.get('port') or 5432}"
+
+
+def said(error: psycopg.Error, parameters: Mapping[str, Any]) -> str:
+    """What the server or libpq said, on one line, with the password taken out should it be in it."""
+    text = " ".join(str(error).split())
+    password = parameters.get("password")
+    text = text.replace(password, "***") if password else text
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,363 @@
+"""Stage with COPY, apply, in one transaction.
+
+A ``Loader`` holds one session and at most one open transaction. ``stage`` and ``activate`` work in it; ``commit`` ends
+it, together with the STATE that covers what was done. Nothing else commits, and whoever fails calls ``rollback``. A
+transaction holds an advisory lock of its schema, so of several writers one writes at a time: their tables may be
+created at once, and their rows locked in any order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from target_postgres_stripe import status, tables
+from target_postgres_stripe.apply import Relation, Statements
+from target_postgres_stripe.columns import quoted
+from target_postgres_stripe.connection import connect
+from target_postgres_stripe.errors import DatabaseRefused, DatabaseUnavailable, RecordRefused, RoleMissing, TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from target_postgres_stripe.batch import Batch
+    from target_postgres_stripe.columns import TableShape
+    from target_postgres_stripe.rows import Row
+
+COPY_CHUNK_BYTES = 256 * 1024
+
+VALUE_ERRORS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+"""A value is malformed, too large or too deeply nested."""
+
+
+class Loader:
+    """Writes the rows of all streams of a run.
+
+    Mutable state: the session, whether a transaction is open, and what this run knows of the schema's tables. One
+    thread at a time.
+    """
+
+    def __init__(
+        self, *, connection_string: Callable[[], str], schema: str, hard_delete: bool, reader_role: str | None
+    ) -> None:
+        self._connection_string = connection_string
+        self._schema = schema
+        self._hard_delete = hard_delete
+        self._reader_role = reader_role
+        # The session, whether a transaction that may write is open, and what the last commit recorded.
+        self._session: psycopg.Connection[Any] | None = None
+        self._in_transaction = False
+        self._prepared = False
+        self._identity: status.Identity | None = None
+        self._bookmarks: dict[str, Any] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what a rollback may have undone."""
+        self._shapes: dict[str, TableShape] = {}
+        self._children: dict[str, set[str]] = {}
+        self._current: dict[str, TableShape] = {}
+        self._stages: dict[str, Statements] = {}
+        self._prepared = False
+
+    def open(self) -> None:
+        """Open the session now rather than when it is first needed, so that wrong settings show at once."""
+        self._connection()
+
+    # State.
+
+    def check_first_state(self, state: Mapping[str, Any]) -> None:
+        """Compare a run's first STATE with what the schema holds; writes nothing.
+
+        Raises:
+            OtherAccount, OtherMode, StateAhead: It does not fit.
+        """
+        incoming = status.identity_of(state)
+        if incoming is None:
+            return
+        with self._failures():
+            connection = self._connection()
+            stored = status.Identity(account_id=None, livemode=None)
+            bookmarks: dict[str, Any] = {}
+            if tables.has_bookkeeping(connection, self._schema):
+                stored = status.stored_identity(connection, self._schema)
+                bookmarks = status.stored_bookmarks(connection, self._schema)
+            if not self._in_transaction:
+                connection.rollback()
+        status.check_identity(self._schema, stored, incoming)
+        status.check_not_ahead(self._schema, bookmarks, state)
+        self._identity = stored
+
+    def check_identity(self, state: Mapping[str, Any]) -> None:
+        """Refuse a later STATE of the run that is about another account."""
+        incoming = status.identity_of(state)
+        if incoming is not None and self._identity is not None:
+            status.check_identity(self._schema, self._identity, incoming)
+
+    # Rows.
+
+    def ensure(self, shape: TableShape) -> None:
+        """Bring a stream's table to its columns, in the open transaction."""
+        if self._current.get(shape.stream) == shape:
+            return
+        with self._failures():
+            connection = self._begin()
+            tables.ensure_table(connection, self._schema, shape)
+            self._drop_stage(connection, shape.stream)
+            self._current[shape.stream] = shape
+            self._shapes[shape.stream] = shape
+            for relation in self._relations_of_child(shape):
+                self._ensure_index(connection, relation)
+
+    def stage(self, shape: TableShape, batch: Batch) -> None:
+        """Store rows in the open transaction.
+
+        Raises:
+            RecordRefused: Postgres cannot store one of them. The transaction is spoilt.
+        """
+        self.ensure(shape)
+        with self._failures():
+            for rows in batch.rounds():
+                self._apply_round(self._begin(), shape, rows)
+
+    def activate(self, shape: TableShape, version: int) -> None:
+        """End a sweep, or a table version, in the open transaction."""
+        self.ensure(shape)
+        statements = self._statements(shape)
+        with self._failures():
+            connection = self._begin()
+            if shape.ordered:
+                for statement in statements.finish_sweep(version):
+                    connection.execute(statement)
+            else:
+                connection.execute(statements.activate_version(version))
+
+    def commit(self, state: Mapping[str, Any] | None) -> None:
+        """Commit everything that was staged, with the STATE that covers it."""
+        with self._failures():
+            connection = self._begin()
+            changed: dict[str, Any] = {}
+            if state is not None:
+                changed = {
+                    stream: bookmark
+                    for stream, bookmark in status.bookmarks_of(state).items()
+                    if self._bookmarks.get(stream) != bookmark or stream not in self._bookmarks
+                }
+                if identity := status.identity_of(state):
+                    self._identity = status.write_identity(connection, self._schema, identity)
+                status.write_bookmarks(connection, self._schema, changed)
+            connection.commit()
+            self._in_transaction = False
+            self._bookmarks |= changed
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        if self._session is not None and not self._session.closed:
+            with contextlib.suppress(psycopg.OperationalError):  # the session is lost, and with it the transaction
+                self._session.rollback()
+        self._in_transaction = False
+        self._forget()
+
+    def close(self) -> None:
+        """End the session; what was not committed is undone."""
+        if self._session is not None:
+            self._session.close()
+
+    # Parts.
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._session is None:
+            self._session = connect(self._connection_string())
+        return self._session
+
+    def _begin(self) -> psycopg.Connection[Any]:
+        """The session, in a transaction that may write."""
+        connection = self._connection()
+        if not self._in_transaction:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(self._schema),))
+            self._in_transaction = True
+        if not self._prepared:
+            tables.ensure_bookkeeping(connection, self._schema)
+            if self._reader_role:
+                self._grant_reading(connection, self._reader_role)
+            self._shapes = tables.known_streams(connection, self._schema)
+            self._children = tables.child_streams(connection, self._schema)
+            self._prepared = True
+        return connection
+
+    def _grant_reading(self, connection: psycopg.Connection[Any], role: str) -> None:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            raise RoleMissing(role=role)
+        tables.grant_reading(connection, self._schema, role)
+
+    def _statements(self, shape: TableShape) -> Statements:
+        name = f"stage_{hashlib.sha256(shape.stream.encode()).hexdigest()[:16]}"
+        return Statements(schema=self._schema, shape=shape, stage=name, hard_delete=self._hard_delete)
+
+    def _drop_stage(self, connection: psycopg.Connection[Any], stream: str) -> None:
+        """Drop a stream's staging table, since its columns are about to change or a rollback may have taken it."""
+        if (statements := self._stages.pop(stream, None)) is not None:
+            connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
+
+    def _stage_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
+        if shape.stream not in self._stages:
+            statements = self._statements(shape)
+            connection.execute(f"DROP TABLE IF EXISTS pg_temp.{quoted(statements.stage)}")
+            connection.execute(statements.create_stage())
+            self._stages[shape.stream] = statements
+        return self._stages[shape.stream]
+
+    def _apply_round(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> None:
+        """Stage rows of distinct keys and apply them."""
+        statements = self._stage_of(connection, shape)
+        self._copy(connection, statements, rows)
+        if not shape.key:
+            connection.execute(statements.append())
+        elif not shape.ordered:
+            connection.execute(statements.upsert())
+            if self._hard_delete and any(row.deleted for row in rows):
+                connection.execute(statements.remove_deleted())
+        else:
+            self._apply_ordered(connection, statements, rows)
+        connection.execute(statements.truncate_stage())
+
+    def _apply_ordered(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
+        """Apply staged rows that say as of when they are; each statement only if some row needs it."""
+        changes = sum(not row.deleted and not row.fills_gap for row in rows)
+        if changes:
+            written = connection.execute(statements.apply_changes()).rowcount
+            if written < changes:
+                connection.execute(statements.advance_as_of())
+        if any(row.fills_gap and not row.deleted for row in rows):
+            connection.execute(statements.fill_gaps())
+        if any(row.deleted for row in rows):
+            if self._hard_delete:
+                connection.execute(statements.remove())
+                connection.execute(statements.leave_tombstones())
+            else:
+                connection.execute(statements.mark_deleted())
+        if any(row.version is not None for row in rows):
+            connection.execute(statements.note_sightings())
+        self._apply_lists(connection, statements, rows)
+
+    def _apply_lists(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
+        """Apply what the staged rows and their parents say about who is whose child."""
+        shape = statements.shape
+        brought = {child for row in rows for child in row.lists}
+        if brought:
+            self._register_children(connection, shape, brought)
+            connection.execute(statements.store_lists())
+            for relation in self._relations_of_parent(shape):
+                if relation.child.stream in brought:
+                    connection.execute(statements.enforce_lists_on_children(relation))
+        for relation in self._relations_of_child(shape):
+            connection.execute(statements.enforce_lists_on_staged(relation))
+
+    def _register_children(self, connection: psycopg.Connection[Any], shape: TableShape, brought: set[str]) -> None:
+        known = self._children.get(shape.stream, set())
+        if brought <= known:
+            return
+        self._children[shape.stream] = known | brought
+        tables.add_child_streams(connection, self._schema, shape.stream, known | brought)
+        for relation in self._relations_of_parent(shape):
+            if relation.child.stream not in known:
+                self._ensure_index(connection, relation)
+
+    def _ensure_index(self, connection: psycopg.Connection[Any], relation: Relation) -> None:
+        if statement := tables.parent_index(self._schema, relation):
+            connection.execute(statement)
+
+    def _relations_of_parent(self, parent: TableShape) -> Iterator[Relation]:
+        """The child streams of a stream whose tables exist and can be told by parent."""
+        for stream in sorted(self._children.get(parent.stream, ())):
+            if (child := self._shapes.get(stream)) is not None:
+                relation = Relation(parent=parent, child=child)
+                if relation.is_complete:
+                    yield relation
+
+    def _relations_of_child(self, child: TableShape) -> Iterator[Relation]:
+        """The parent streams of a stream, in the same manner."""
+        for stream, children in sorted(self._children.items()):
+            if child.stream in children and (parent := self._shapes.get(stream)) is not None:
+                relation = Relation(parent=parent, child=child)
+                if relation.is_complete:
+                    yield relation
+
+    def _copy(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
+        """Fill the staging table.
+
+        Raises:
+            RecordRefused: Postgres does not take a value; its message is kept out, since it quotes the value.
+        """
+        try:
+            with connection.cursor() as cursor, cursor.copy(statements.copy()) as copy:
+                for chunk in chunks(rows):
+                    copy.write(chunk)
+        except VALUE_ERRORS as error:
+            raise refused(error, statements.shape, rows) from None
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Turn Postgres' errors into ours, which name no values."""
+        try:
+            yield
+        except TargetError:
+            raise
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise DatabaseUnavailable(
+                f"The connection to the database was lost or it cannot go on ({error.sqlstate or type(error).__name__}"
+                f"{f': {error.diag.message_primary}' if error.diag.message_primary else ''}). "
+                f"Nothing after the last STATE printed was stored. Run again once it is back."
+            ) from None
+        except psycopg.Error as error:
+            raise refused_statement(error) from None
+
+
+def refused_statement(error: psycopg.Error) -> DatabaseRefused:
+    """Postgres' error as ours."""
+    diag = error.diag
+    objects = {"schema": diag.schema_name, "table": diag.table_name, "column": diag.column_name, "constraint": diag.constraint_name}
+    return DatabaseRefused(
+        condition=f"{type(error).__name__} {error.sqlstate}",
+        about=", ".join(f"{kind} {name}" for kind, name in objects.items() if name),
+        # That of a data error quotes the value.
+        message=None if isinstance(error, psycopg.DataError) else diag.message_primary,
+    )
+
+
+def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
+    """The rows' lines, joined to pieces of about ``COPY_CHUNK_BYTES``."""
+    pending: list[bytes] = []
+    size = 0
+    for row in rows:
+        pending.append(row.line)
+        size += len(row.line)
+        if size >= COPY_CHUNK_BYTES:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
+
+
+def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefused | DatabaseRefused:
+    """Which record and column a failed COPY is about; Postgres says ``COPY stage, line 3, column amount: "value"``."""
+    found = re.search(r"line (\d+)(?:, column (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)
+    if found is None:
+        return refused_statement(error)
+    row = rows[int(found[1]) - 1]
+    named = [column for column in shape.columns if column.name == found[2]]
+    problem = f"{type(error).__name__} ({error.sqlstate})"
+    if named:
+        problem += f" in field {named[0].property!r}, expected {named[0].type}"
+    elif found[2]:
+        problem += f" in field {found[2]!r}"
+    return RecordRefused(stream=shape.stream, record=row.record, problem=problem, segment=row.segment)
+
+
+def lock_number(schema: str) -> int:
+    """The advisory lock of a schema's writers."""
+    return int.from_bytes(hashlib.sha256(f"target-postgres-stripe {schema}".encode()).digest()[:8], signed=True)

@@ -1,0 +1,350 @@
+"""Records → lines of a text COPY. Pure, and the hot path: everything here runs once a record or once a value.
+
+A record is decoded by a ``msgspec`` struct made for its stream, which checks the types on the way; nested values stay
+the bytes they were. What does not decode is looked at again field by field: ``1.0`` is the integer 1, an integer
+beyond ``bigint`` asks for a wider column, anything else is refused by name and type, never by value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from target_postgres_stripe.columns import (
+    AS_OF,
+    BIGINT_MAX,
+    BIGINT_MIN,
+    CHILDREN_PROPERTY,
+    DELETED_AT,
+    RESERVED_PROPERTIES,
+    ColumnType,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_postgres_stripe.columns import Column, TableShape
+
+GAP_FILLER_YEAR = "0001-01-01"
+"""The day of the ``_sdc_as_of`` that marks a copy which only fills a gap."""
+
+# U+0000 cannot be in a record any more (see text.py), so it can stand for what COPY's own escapes must not touch.
+FIELD_END = "\0,"
+NULL = "\0N"
+
+Bigint = Annotated[int, msgspec.Meta(ge=BIGINT_MIN, le=BIGINT_MAX)]
+
+PYTHON_TYPES: dict[ColumnType, Any] = {
+    ColumnType.BIGINT: Bigint | None,
+    ColumnType.NUMERIC: Decimal | None,
+    ColumnType.BOOLEAN: bool | None,
+    ColumnType.TEXT: str | None,
+    ColumnType.TIMESTAMPTZ: str | None,
+    ColumnType.DATE: str | None,
+    ColumnType.TIME: str | None,
+    ColumnType.JSONB: msgspec.Raw,
+}
+
+
+CHILDREN_TYPE: Any = dict[str, list[str]] | None
+JSON_NULL = msgspec.Raw(b"null")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record that is ready to be staged.
+
+    Attributes:
+        line: The line of the text COPY, newline included; columns as in ``copy_columns``.
+        key: The values of the key, as text that is equal where Postgres finds the keys equal; empty without a key.
+        record: The record's number in its stream, from 1.
+        segment: How many STATEs were read before it.
+        as_of: ``_sdc_as_of`` as sent.
+        deleted: Whether it says that the object is gone.
+        version: The sweep (or the table version) it was read by.
+        lists: The child streams of which it brings the complete list.
+    """
+
+    line: bytes
+    key: tuple[str, ...]
+    record: int
+    segment: int
+    as_of: str | None
+    deleted: bool
+    version: int | None
+    lists: frozenset[str]
+
+    @property
+    def fills_gap(self) -> bool:
+        """Whether it may only be inserted."""
+        return self.as_of is not None and self.as_of.startswith(GAP_FILLER_YEAR)
+
+
+class WrongValue(Exception):  # noqa: N818 - the caller knows stream and record, and makes the error of it
+    """A value that its column cannot hold.
+
+    Attributes:
+        column: The property's name.
+        expected: What was expected, as a Postgres type or in words.
+        too_big: Whether it is an integer that a ``numeric`` column could hold.
+    """
+
+    def __init__(self, *, column: str, expected: str, too_big: bool = False) -> None:
+        super().__init__()
+        self.column = column
+        self.expected = expected
+        self.too_big = too_big
+
+
+class NullKey(WrongValue):
+    """A key without a value."""
+
+
+class UnknownFields(Exception):  # noqa: N818 - not an error: it asks for a warning and a laxer decoder
+    """The record has fields that the stream's schema lacks."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+
+
+COPY_EXTRAS = ("_sdc_as_of", "_sdc_deleted_at", "_sdc_table_version", "_sdc_extracted_at", "_sdc_sequence", "_sdc_children")
+"""What every staged row carries after its stream's own columns."""
+
+
+def copy_columns(shape: TableShape) -> tuple[str, ...]:
+    """The names of the staged columns, in the order of a row's fields."""
+    return (*(column.name for column in shape.columns), *COPY_EXTRAS)
+
+
+class RowReader:
+    """Turns the records of one stream into rows."""
+
+    def __init__(self, shape: TableShape) -> None:
+        self._shape = shape
+        self._formats = tuple(FORMATS[column.type] for column in shape.columns)
+        self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)
+        self._decoder = record_decoder(shape, forbid_unknown_fields=True)
+        self._ignores_unknown = False
+
+    def ignore_unknown_fields(self) -> None:
+        """From now on, take records with fields that the schema lacks, and leave those out."""
+        self._ignores_unknown = True
+        self._decoder = record_decoder(self._shape, forbid_unknown_fields=False)
+
+    def read(
+        self, record: msgspec.Raw, *, number: int, segment: int, version: int | None, extracted_at: str | None, sequence: int
+    ) -> Row:
+        """Decode, check and render one record.
+
+        Args:
+            record: The record's JSON.
+            number: Its number in its stream.
+            segment: How many STATEs were read before it.
+            version: The message's ``version``.
+            extracted_at: The message's ``time_extracted``.
+            sequence: Milliseconds since the epoch at which it was read.
+
+        Raises:
+            WrongValue: A value does not fit its column.
+            NullKey: The key has no value.
+            UnknownFields: It has fields without a column, and nobody has said to ignore them.
+        """
+        *own, as_of, deleted_at, children = self._values(record)
+        if self._shape.ordered and as_of is None:
+            raise WrongValue(column=AS_OF.property, expected="a date-time in every record")
+        try:
+            fields = [NULL if v is None else f(v) for f, v in zip(self._formats, own, strict=True)]
+            fields += [NULL if v is None else moment(v) for v in (as_of, deleted_at, extracted_at)]
+        except NotAMoment as error:
+            raise WrongValue(column=self._column_of(error, own), expected="a date or time as in ISO 8601") from None
+        *own_fields, as_of_field, deleted_at_field, extracted_at_field = fields
+        key = own_fields[: len(self._key_formats)]
+        if NULL in key:
+            raise NullKey(column=self._shape.key[key.index(NULL)].property, expected="a value")
+        return Row(
+            line=copy_line(
+                [
+                    *own_fields,
+                    as_of_field,
+                    deleted_at_field,
+                    NULL if version is None else str(version),
+                    extracted_at_field,
+                    str(sequence),
+                    NULL if children is None else msgspec.json.encode(children).decode(),
+                ]
+            ),
+            key=tuple(text if f is None else f(text) for f, text in zip(self._key_formats, key, strict=True)),
+            record=number,
+            segment=segment,
+            as_of=as_of,
+            deleted=deleted_at is not None,
+            version=version,
+            lists=frozenset(children or ()),
+        )
+
+    def _values(self, record: msgspec.Raw) -> tuple[Any, ...]:
+        """The values of the stream's columns, then as-of, deleted-at and the children's lists."""
+        if self._decoder is None:
+            return self._values_one_by_one(record)
+        try:
+            return msgspec.structs.astuple(self._decoder.decode(record))
+        except msgspec.ValidationError:
+            return self._values_one_by_one(record)
+
+    def _values_one_by_one(self, record: msgspec.Raw) -> tuple[Any, ...]:
+        """The same for a record that does not decode as a whole: forgive what can be forgiven, name what cannot."""
+        try:
+            fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:
+            raise WrongValue(column="record", expected="an object") from None
+        unknown = fields.keys() - {column.property for column in self._shape.columns}
+        if unknown and not self._ignores_unknown:
+            if unknown - RESERVED_PROPERTIES:
+                raise UnknownFields(sorted(unknown - RESERVED_PROPERTIES))
+            self.ignore_unknown_fields()
+        return (
+            *(value_of(fields, column.property, column.type) for column in self._shape.columns),
+            value_of(fields, AS_OF.property, ColumnType.TIMESTAMPTZ),
+            value_of(fields, DELETED_AT.property, ColumnType.TIMESTAMPTZ),
+            children_of(fields),
+        )
+
+    def _column_of(self, error: NotAMoment, own: list[Any]) -> str:
+        """The property that is not the date or time it should be."""
+        refused = error.args[0]
+        named = zip(self._shape.columns, own, strict=True)
+        return next((c.property for c, v in named if v is refused), f"{AS_OF.property} or {DELETED_AT.property}")
+
+
+def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any] | None:
+    """The decoder of a stream's records: its columns in order, then as-of, deleted-at and the children's lists.
+
+    None if a property has a name that a struct cannot have; such a stream is read field by field.
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    names: dict[str, str] = {}
+    for column in shape.columns:
+        name = f"f{len(fields)}"
+        names[name] = column.property
+        fields.append((name, PYTHON_TYPES[column.type], JSON_NULL if column.type is ColumnType.JSONB else None))
+    names |= {"as_of": AS_OF.property, "deleted_at": DELETED_AT.property, "children": CHILDREN_PROPERTY}
+    fields += [("as_of", str | None, None), ("deleted_at", str | None, None), ("children", CHILDREN_TYPE, None)]
+    try:
+        struct = msgspec.defstruct("Record", fields, rename=names, forbid_unknown_fields=forbid_unknown_fields, gc=False)
+    except ValueError:
+        return None
+    return msgspec.json.Decoder(struct)
+
+
+def copy_line(fields: list[str]) -> bytes:
+    """Join fields into a line of a text COPY, with what COPY gives a meaning to escaped."""
+    line = FIELD_END.join(fields).encode()
+    if b"\\" in line:
+        line = line.replace(b"\\", b"\\\\")
+    return (
+        line.replace(b"\n", b"\\n")
+        .replace(b"\r", b"\\r")
+        .replace(b"\t", b"\\t")
+        .replace(b"\0N", b"\\N")
+        .replace(b"\0,", b"\t")
+        + b"\n"
+    )
+
+
+def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType) -> Any:
+    """One value as its column's Python type.
+
+    Raises:
+        WrongValue: It has another type, or is an integer beyond ``bigint``.
+    """
+    value = fields.get(name, JSON_NULL)
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.json.decode(value, type=PYTHON_TYPES[column_type])
+    if column_type is ColumnType.BIGINT and not bytes(value).startswith(b'"'):
+        with contextlib.suppress(msgspec.ValidationError):
+            number = msgspec.json.decode(value, type=Decimal)
+            if number == number.to_integral_value():
+                if not BIGINT_MIN <= number <= BIGINT_MAX:
+                    raise WrongValue(column=name, expected=column_type, too_big=True)
+                return int(number)
+    raise WrongValue(column=name, expected=column_type)
+
+
+def children_of(fields: dict[str, msgspec.Raw]) -> dict[str, list[str]] | None:
+    """The children's lists of a record.
+
+    Raises:
+        WrongValue: It is not an object of lists of ids.
+    """
+    try:
+        found: dict[str, list[str]] | None = msgspec.json.decode(fields.get(CHILDREN_PROPERTY, JSON_NULL), type=CHILDREN_TYPE)
+    except msgspec.ValidationError:
+        raise WrongValue(column=CHILDREN_PROPERTY, expected="an object of lists of ids") from None
+    return found
+
+
+def moment(text: str) -> str:
+    """A date or date-time; Postgres would also take ``now`` or ``yesterday`` and store something else tomorrow."""
+    if text[4:5] == "-" and text[:4].isdigit():
+        return text
+    raise NotAMoment(text)
+
+
+def time_of_day(text: str) -> str:
+    """A time of day, for the same reason."""
+    if text[:1].isdigit():
+        return text
+    raise NotAMoment(text)
+
+
+class NotAMoment(ValueError):
+    """A text where a date, date-time or time was expected."""
+
+
+def nested(value: msgspec.Raw) -> str:
+    """A nested value as JSON text; JSON's null is SQL's NULL."""
+    text = str(value, "utf-8")
+    return NULL if text == "null" else text
+
+
+def same_number(text: str) -> str:
+    """A number so that 1, 1.0 and 1E0 are equal."""
+    return str(Decimal(text).normalize())
+
+
+def same_moment(text: str) -> str:
+    """A date-time so that one moment in two zones is equal; without a zone it is UTC, as in Postgres' session."""
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return text
+
+
+def same_json(text: str) -> str:
+    """A JSON value so that the order of members and the spelling of numbers do not count."""
+    decoded = msgspec.json.decode(text, float_hook=lambda number: same_number(number))
+    return msgspec.json.encode(decoded, order="deterministic").decode()
+
+
+KEY_FORMATS: dict[ColumnType, Callable[[str], str]] = {
+    ColumnType.NUMERIC: same_number,
+    ColumnType.TIMESTAMPTZ: same_moment,
+    ColumnType.JSONB: same_json,
+}
+"""Key values that Postgres may find equal although their texts differ."""
+
+FORMATS: dict[ColumnType, Callable[[Any], str]] = {
+    ColumnType.BIGINT: str,
+    ColumnType.NUMERIC: str,
+    ColumnType.BOOLEAN: lambda value: "t" if value else "f",
+    ColumnType.TEXT: str,
+    ColumnType.TIMESTAMPTZ: moment,
+    ColumnType.DATE: moment,
+    ColumnType.TIME: time_of_day,
+    ColumnType.JSONB: nested,
+}
+"""How each type's values are written; never called with None."""

@@ -1,0 +1,375 @@
+"""The Singer target: what is read when, and when it is committed.
+
+The promise: a STATE is printed only after everything before it was committed together with the STATE itself, and
+nothing is committed between two STATEs. So rows wait in their sinks until a STATE covers them; several STATEs share a
+commit while rows keep coming, and the tap falling silent ends the wait. If more comes without a STATE than memory
+should hold, it is staged in the open transaction and stays uncommitted.
+
+Odd: the SDK's ``drain_all`` is not used. On SIGTERM it would print a STATE whose rows are not committed, and it drains
+sink by sink.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import msgspec
+from singer_sdk import typing as th
+from singer_sdk.exceptions import ConfigValidationError, InvalidInputLine, SingerSDKError
+from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
+from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.target_base import Target
+
+from target_postgres_stripe import status
+from target_postgres_stripe.columns import NAME_BYTES_MAX, TABLE_VERSION
+from target_postgres_stripe.connection import connection_string
+from target_postgres_stripe.errors import RecordRefused, SettingsError, TargetError
+from target_postgres_stripe.load import Loader
+from target_postgres_stripe.reader import LineReader
+from target_postgres_stripe.sinks import PostgresSink, encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import IO
+
+    from target_postgres_stripe.batch import Batch
+    from target_postgres_stripe.reader import RecordMessage
+
+PENDING_BYTES_MAX = 64 * 1024 * 1024
+"""Rendered rows in memory."""
+
+PENDING_STATES_MAX = 100
+"""A STATE can be large too."""
+
+PENDING_SECONDS_MAX = 2.0
+"""How long rows that a STATE covers wait for more while the tap keeps talking."""
+
+SECRETS = ("database_url", "password")
+
+
+class TargetPostgresStripe(Target):
+    """Loads Singer streams into Postgres: upserts by key, never undoes a newer change, commits rows and state together."""
+
+    name = "target-postgres-stripe"
+    package_name = "stripe-postgres-sync"
+    default_sink_class = PostgresSink
+    message_reader_class = LineReader
+    capabilities: ClassVar[list[Any]] = [
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.STRUCTURED_LOGGING,
+        TargetCapabilities.SOFT_DELETE,
+        TargetCapabilities.HARD_DELETE,
+        TargetCapabilities.TARGET_SCHEMA,
+    ]
+
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "database_url", th.StringType, secret=True, title="Database URL",
+            description="libpq URI of the database: postgresql://user:password@host:5432/database?sslmode=require. "
+            "If neither this nor host, user or database is set, the embedded Postgres is used.",
+        ),
+        th.Property(
+            "host", th.StringType, title="Host",
+            description="Another way to say database_url, with port, user, password and database; database_url goes first.",
+        ),
+        th.Property("port", th.IntegerType, title="Port", description="The server's port."),
+        th.Property("user", th.StringType, title="User", description="The database user."),
+        th.Property("password", th.StringType, secret=True, title="Password", description="The user's password."),
+        th.Property("database", th.StringType, title="Database", description="The name of the database."),
+        th.Property(
+            "default_target_schema", th.StringType, default="stripe", title="Schema",
+            description="The schema that holds the tables; it is created if it is missing.",
+        ),
+        th.Property(
+            "hard_delete", th.BooleanType, default=False, title="Hard delete",
+            description="Remove deleted rows. By default they keep their last values and get _sdc_deleted_at.",
+        ),
+        th.Property(
+            "activate_version", th.BooleanType, default=True, title="Process ACTIVATE_VERSION",
+            description="Whether ACTIVATE_VERSION deletes the rows that a full listing of a stream did not bring.",
+        ),
+        th.Property(
+            "add_record_metadata", th.BooleanType, default=True, title="Add record metadata",
+            description="Whether to add the SDK's columns _sdc_extracted_at, _sdc_received_at, _sdc_batched_at, "
+            "_sdc_deleted_at, _sdc_sequence and _sdc_table_version.",
+        ),
+        th.Property(
+            "reader_role", th.StringType, title="Reader role",
+            description="An existing role that is granted SELECT on every table of the schema, now and later.",
+        ),
+        th.Property(
+            "batch_size_rows", th.IntegerType(minimum=1), default=10_000, title="Batch size",
+            description="How many rows are gathered before they are written, if a STATE does not come late.",
+        ),
+    ).to_dict()  # fmt: skip
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.loader = Loader(
+            connection_string=lambda: connection_string(self.config),
+            schema=schema_name(self.config["default_target_schema"]),
+            hard_delete=self.config["hard_delete"],
+            reader_role=self.config.get("reader_role") or None,
+        )
+        self.message_reader.on_pause = self._commit_covered
+        # How many STATEs were read; rows carry the number at which they were read, so STATE n covers rows up to n.
+        self._segment = 0
+        # The STATEs read and not yet committed, by number.
+        self._states: dict[int, dict[str, Any]] = {}
+        self._pending_rows = 0
+        self._pending_bytes = 0
+        self._pending_since: float | None = None
+        # Whether the open transaction holds rows that no STATE covers yet.
+        self._staged = False
+        # The streams whose records go to a sink as they are.
+        self._direct: dict[str, PostgresSink] = {}
+        self._tap_promises_state = False
+
+    @classmethod
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Add the settings for stream maps and flattening.
+
+        Not the others that the SDK offers every target: load_method and validate_records would have no effect here, and
+        process_activate_version_messages is ``activate_version``.
+        """
+        super(Target, cls).append_builtin_config(config_jsonschema)
+
+    # Messages.
+
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        super()._process_schema_message(message_dict)
+        self._direct.pop(message_dict["stream"], None)
+
+    def _process_record_message(self, message_dict: RecordMessage) -> None:  # type: ignore[override]
+        """Take a record: as it is where possible, else through the SDK's stream maps."""
+        message = message_dict
+        stream = message.stream or ""
+        try:
+            if (sink := self._direct.get(stream)) is not None:
+                self._add(sink, message, message.record)
+            else:
+                self._route(stream)
+                self._process_mapped(stream, message)
+        except RecordRefused as error:
+            self._commit_before(error.segment)
+            raise
+        if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
+            self._make_room()
+
+    def _process_mapped(self, stream: str, message: RecordMessage) -> None:
+        """Take a record through the stream's maps."""
+        if (sink := self._direct.get(stream)) is not None:
+            self._add(sink, message, message.record)
+            return
+        record = msgspec.json.decode(message.record, float_hook=Decimal)
+        for stream_map in self.mapper.stream_maps[stream]:
+            transformed = stream_map.transform(dict(record))
+            if transformed is not None:
+                self._assert_sink_exists(stream_map.stream_alias)
+                self._add(self._sinks_active[stream_map.stream_alias], message, encoded(transformed))
+
+    def _route(self, stream: str) -> None:
+        """Find out whether a stream's records go to its sink as they are."""
+        if stream not in self.mapper.stream_maps:
+            self._assert_sink_exists(stream)
+        maps = self.mapper.stream_maps[stream]
+        if len(maps) == 1 and type(maps[0]) is SameRecordTransform and not maps[0].flattening_enabled:
+            self._direct[stream] = self._sinks_active[maps[0].stream_alias]
+
+    def _add(self, sink: PostgresSink, message: RecordMessage, record: msgspec.Raw) -> None:
+        self._pending_bytes += sink.add(
+            record,
+            version=message.version,
+            extracted_at=message.time_extracted,
+            segment=self._segment,
+            replaced=self.message_reader.replaced,
+        )
+        self._pending_rows += 1
+        if self._pending_since is None:
+            self._pending_since = time.monotonic()
+
+    def _process_state_message(self, message_dict: dict[str, Any]) -> None:
+        """Take a STATE, and commit what it covers unless more is to share the commit."""
+        self._assert_line_requires(message_dict, requires={"value"})
+        state = message_dict["value"]
+        if self._latest_state is None:
+            self.loader.check_first_state(state)
+        else:
+            self.loader.check_identity(state)
+        self._latest_state = state
+        self._tap_promises_state = status.identity_of(state) is not None
+        self._states[self._segment] = state
+        self._segment += 1
+        if self._pending_since is None:
+            self._pending_since = time.monotonic()
+        if (
+            self._staged
+            or len(self._states) >= PENDING_STATES_MAX
+            or time.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
+        ):
+            self._commit_covered()
+
+    def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
+        """Store everything before it, then end the sweep (or version), in one transaction."""
+        stream, version = message_dict["stream"], int(message_dict["version"])
+        if not self.config["activate_version"]:
+            return
+        self._commit_covered()
+        self._stage_all()
+        for stream_map in self.mapper.stream_maps[stream]:
+            sink = self._sinks_active.get(stream_map.stream_alias)
+            if sink is None:
+                continue
+            if not sink.shape.adds(TABLE_VERSION):
+                self.logger.warning("ACTIVATE_VERSION of stream '%s' needs add_record_metadata; ignored.", stream)
+                continue
+            self.loader.activate(sink.shape, version)
+            self._staged = True
+
+    def _process_batch_message(self, message_dict: dict[str, Any]) -> NoReturn:
+        """Refuse files of records: they would go past the rule that a STATE covers what came before it."""
+        raise SettingsError(
+            f"The tap sends stream {message_dict.get('stream')!r} as BATCH files, which this target does not read. "
+            f"Unset the tap's batch_config so that it sends records."
+        )
+
+    def process_endofpipe(self) -> None:
+        """Commit what is left.
+
+        What came after the last STATE is committed too, unless it is this project's tap that spoke: it always ends with
+        a STATE, so it was cut off, perhaps between a parent and its children, and will send the same again.
+        """
+        self._commit_covered()
+        if self._tap_promises_state:
+            if self._staged or self._pending_rows:
+                self.logger.warning("The tap stopped before its last STATE; what it sent after the last one is not stored.")
+                self.loader.rollback()
+        elif self._sinks_active or self._sinks_to_clear:
+            self._stage_all()
+            self.loader.commit(None)
+        for sink in (*self._sinks_to_clear, *self._sinks_active.values()):
+            sink.clean_up()
+        self.close()
+
+    # Storing.
+
+    def _make_room(self) -> None:
+        """Get rows out of memory: committed if a STATE covers them, else staged."""
+        self._commit_covered()
+        if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
+            self._stage_all()
+
+    def _commit_covered(self) -> None:
+        """Commit the rows that the last STATE covers, and print it."""
+        if not self._states:
+            return
+        try:
+            self._commit_up_to(self._segment)
+        except RecordRefused as error:
+            self._commit_before(error.segment)
+            raise
+
+    def _commit_before(self, segment: int) -> None:
+        """After a record was refused: commit what a STATE before it covers."""
+        self.loader.rollback()
+        self._states = {number: state for number, state in self._states.items() if number < segment}
+        if self._states:
+            self._commit_up_to(segment)
+
+    def _commit_up_to(self, segment: int) -> None:
+        """Commit the rows that arrived before STATE ``segment``, together with the last STATE before that."""
+        state = self._states[max(self._states)]
+        later = self._stage(segment)
+        self.loader.commit(state)
+        self._write_state_message(state)
+        self._states = {}
+        self._forget_stored(later)
+
+    def _stage_all(self) -> None:
+        """Store all pending rows in the open transaction, without a commit."""
+        self._forget_stored(self._stage(self._segment + 1))
+        self._staged = True
+
+    def _stage(self, segment: int) -> list[tuple[PostgresSink, Batch]]:
+        """Stage the rows that arrived before STATE ``segment``; returns each sink with the rows that did not."""
+        later: list[tuple[PostgresSink, Batch]] = []
+        for sink in (*self._sinks_to_clear, *self._sinks_active.values()):
+            covered, rest = sink.batch.split(segment)
+            self.loader.ensure(sink.shape)
+            sink.process_batch({"loader": self.loader, "batch": covered})
+            later.append((sink, rest))
+        return later
+
+    def _forget_stored(self, later: list[tuple[PostgresSink, Batch]]) -> None:
+        """Keep only what is not stored yet."""
+        for sink, rest in later:
+            sink.batch = rest
+        self._sinks_to_clear = [sink for sink in self._sinks_to_clear if sink.batch.rows]
+        self._pending_rows = sum(rest.rows for _, rest in later)
+        self._pending_bytes = sum(rest.bytes for _, rest in later)
+        self._pending_since = time.monotonic() if self._pending_rows else None
+        self._staged = False
+
+    # The process.
+
+    def close(self) -> None:
+        """End the session; what was not committed is undone."""
+        self.loader.close()
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
+        """Stop at once: the transaction is rolled back, and nothing that is not committed was printed."""
+        raise SystemExit(128 + signum)
+
+    @classmethod
+    def invoke(  # type: ignore[override]
+        cls, *, about: bool = False, about_format: str | None = None, config: Any = None, file_input: IO[str] | None = None
+    ) -> None:
+        """Run the target; what a person can do something about is one line and exit code 1."""
+        super(Target, cls).invoke(about=about, about_format=about_format)
+        cls.print_version(print_fn=cls.logger.info)
+        settings = config.config if config else {}
+        try:
+            target = cls(config=settings, parse_env_config=bool(config and config.parse_env))
+        except ConfigValidationError as error:
+            raise without_secrets(error, settings) from None
+        except TargetError as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 - a message for people, not for us
+            sys.exit(1)
+        try:
+            target.loader.open()
+            target.listen(file_input)
+        except (TargetError, SingerSDKError, InvalidInputLine) as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 - the same
+            sys.exit(1)
+        finally:
+            target.close()
+
+
+def schema_name(name: str) -> str:
+    """The setting ``default_target_schema``, checked.
+
+    Raises:
+        SettingsError: Postgres, or this target's statements, cannot take it.
+    """
+    if not name or len(name.encode()) > NAME_BYTES_MAX or "%" in name or "\0" in name:
+        raise SettingsError(
+            f"default_target_schema {name!r} cannot be a schema's name here. "
+            f"Use 1 to {NAME_BYTES_MAX} bytes without '%'."
+        )
+    return name
+
+
+def without_secrets(error: ConfigValidationError, settings: dict[str, Any]) -> ConfigValidationError:
+    """The SDK's error about settings, which quotes the values it is about, with secrets taken out."""
+    secrets = [str(settings[name]) for name in SECRETS if settings.get(name)]
+    errors = error.errors
+    for secret in secrets:
+        errors = [text.replace(secret, "***") for text in errors]
+    return ConfigValidationError(str(error), errors=errors, schema=error.schema)
