@@ -1,0 +1,242 @@
+"""One Stripe account: its objects, its clock, its events. All state is here and in its store.
+
+Whoever changes an object says so here: ``create``, ``change`` and ``delete`` keep the store and announce the event
+that Stripe would. Only the server's loop touches an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from stripe_sandbox.clock import Clock
+from stripe_sandbox.families import CHILD_LISTS, EMBEDDED, event_type
+from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
+from stripe_sandbox.ids import IdSource, token
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.lists import Lists
+from stripe_sandbox.rendering import Renderer, embedded_types, ordered
+from stripe_sandbox.shapes import minimal
+from stripe_sandbox.spec import Spec
+from stripe_sandbox.store import Body, Record, Store
+
+_SCOPED: Final = {"capability": "account"}  # ids that are unique only within a parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """The request that a change comes from; both None where Stripe itself is the cause."""
+
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+class Account:
+    """An account in one mode.
+
+    Args:
+        spec: The API.
+        account_id: ``acct_…``.
+        seed: Decides ids and everything random.
+        livemode: Whether objects are live.
+        clock: The account's time.
+        api_version: The account's default version, in which its events are rendered.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        account_id: str,
+        seed: int = 1,
+        livemode: bool = False,
+        clock: Clock | None = None,
+        api_version: str | None = None,
+    ) -> None:
+        self.spec = spec
+        self.id = account_id
+        self.seed = seed
+        self.livemode = livemode
+        self.clock = clock or Clock()
+        self.api_version = api_version or spec.api_version
+        self.random = Random(token(seed, account_id))
+        self.ids = IdSource(seed)
+        self.store = Store(lambda name: link_names(spec, name), embedded_types(spec))
+        self.renderer = Renderer(spec, self.store)
+        self.lists = Lists(spec, self.store, self.renderer, own_account=account_id, now=self.clock.now)
+        self.ledger = Ledger()
+        self.cause = Cause()
+        self.event_delay_seconds = 0
+
+    def now(self) -> int:
+        """Seconds since the epoch, on the account's clock."""
+        return self.clock.now()
+
+    def add(self, object_type: str, body: Body, *, facts: Mapping[str, Any] | None = None) -> Record:
+        """Store an object without announcing it. ``created`` is taken from the body, else it is now."""
+        facts = dict(facts or {})
+        created = body.get("created")
+        key = record_key(object_type, body, facts)
+        record = Record(
+            object_type, key, ordered(body), created=created if isinstance(created, int) else self.now(), facts=facts
+        )
+        self._inherit_test_clock(record)
+        return self.store.put(record)
+
+    def create(
+        self,
+        object_type: str,
+        values: Mapping[str, Any],
+        *,
+        facts: Mapping[str, Any] | None = None,
+        verb: str | None = "created",
+    ) -> Record:
+        """Store a new object: the emptiest one of its type with ``values`` put in, and announce it.
+
+        ``verb`` names the event (created, attached, …); None announces nothing.
+        """
+        fields = self.spec.fields(object_type)
+        body = minimal(fields, livemode=self.livemode)
+        if "id" in fields and "id" not in values:
+            body["id"] = self.ids.next(object_type)
+        if "created" in fields:
+            body["created"] = self.now()
+        body["object"] = object_type
+        body.update(values)
+        record = self.add(object_type, body, facts=facts)
+        if verb is not None:
+            self.announce(record, verb)
+        return record
+
+    def change(self, record: Record, values: Mapping[str, Any], *, verb: str | None = "updated") -> Record:
+        """Put new values into an object and announce it; nothing happens where nothing changes."""
+        previous = {name: record.body.get(name) for name, value in values.items() if record.body.get(name) != value}
+        if not previous:
+            return record
+        record.body = ordered({**record.body, **{name: values[name] for name in previous}})
+        self.store.put(record)
+        if verb is not None:
+            self.announce(record, verb, previous=previous)
+        return record
+
+    def delete(self, record: Record, *, verb: str | None = "deleted") -> None:
+        """Remove an object and announce it with its last values."""
+        snapshot = self.renderer.body(record)
+        self.store.remove(record)
+        if verb is not None:
+            self.announce(record, verb, snapshot=snapshot)
+
+    def announce(
+        self,
+        record: Record,
+        verb: str,
+        *,
+        previous: Mapping[str, Any] | None = None,
+        snapshot: Body | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Append an event, if Stripe has one of that name; ``name`` overrides what the type and verb say."""
+        owner = "customer" if record.body.get("customer") is not None else "account"
+        kind = name or event_type(record.object, verb, owner=owner)
+        if kind not in self.spec.events:
+            return
+        data: Body = {"object": snapshot if snapshot is not None else self.renderer.body(record)}
+        if previous is not None:
+            data["previous_attributes"] = self._previous(data["object"], previous)
+        body = {
+            "id": f"evt_{self.ids.token()}",
+            "object": "event",
+            "api_version": self.api_version,
+            "created": self.now(),
+            "data": data,
+            "livemode": self.livemode,
+            "pending_webhooks": 0,
+            "request": {"id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key},
+            "type": kind,
+        }
+        self.store.put(
+            Record(
+                "event",
+                body["id"],
+                body,
+                created=body["created"],
+                facts={"visible_at": self.now() + self.event_delay_seconds} if self.event_delay_seconds else {},
+            )
+        )
+
+    def forget_old_events(self) -> None:
+        """Drop the events that are older than Stripe keeps them."""
+        oldest = self.now() - EVENT_RETENTION_SECONDS
+        table = self.store.table("event")
+        kept = [position for position in table.order if position[0] >= oldest]
+        for _, _, key in table.order[: len(table.order) - len(kept)]:
+            del table.records[key]
+        table.order[:] = kept
+
+    def _previous(self, rendered: Body, previous: Mapping[str, Any]) -> Body:
+        """The old values of what changed; of hashes only the members that changed."""
+        changed: Body = {}
+        for name, old in previous.items():
+            new = rendered.get(name)
+            if isinstance(old, dict) and isinstance(new, dict) and new:
+                changed[name] = {key: old.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
+            else:
+                changed[name] = old
+        return changed
+
+    def _inherit_test_clock(self, record: Record) -> None:
+        """What belongs to a customer on a test clock belongs to the clock."""
+        customer = record.link("customer")
+        if record.link("test_clock") is None and isinstance(customer, str):
+            owner = self.store.get("customer", customer)
+            clock = owner.link("test_clock") if owner is not None else None
+            if clock is not None and "test_clock" in record.body:
+                record.body["test_clock"] = clock
+            elif clock is not None:
+                record.facts["test_clock"] = clock
+
+
+def record_key(object_type: str, body: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """What finds an object within its type: its id, with its parent's where that alone is not unique."""
+    scope = _SCOPED.get(object_type)
+    if scope is not None:
+        return f"{body.get(scope, facts.get(scope))}:{body['id']}"
+    return str(body["id"]) if "id" in body else str(facts.get("key", object_type))
+
+
+def link_names(spec: Spec, object_type: str) -> frozenset[str]:
+    """The fields and facts by which objects of a type are looked up: those that name a parent or filter a list."""
+    names = {embedded.link for embedded in EMBEDDED if object_type in embedded.children}
+    for endpoint in spec.lists:
+        if object_type in endpoint.objects:
+            child = CHILD_LISTS.get(endpoint.path)
+            if child is not None:
+                names.add(child.link)
+            names.update(endpoint.params.keys() & _LINK_PARAMS)
+    return frozenset(names)
+
+
+_LINK_PARAMS: Final = frozenset(
+    {
+        "account",
+        "card",
+        "cardholder",
+        "charge",
+        "coupon",
+        "customer",
+        "email",
+        "financial_account",
+        "invoice",
+        "payment_intent",
+        "payment_record",
+        "payout",
+        "product",
+        "setup_intent",
+        "source",
+        "subscription",
+        "test_clock",
+        "value_list",
+    }
+)

@@ -1,0 +1,222 @@
+"""Requests to ``/v1``: who asks, for what, and the answer in Stripe's form."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+from stripe_sandbox.account import Account, Cause
+from stripe_sandbox.errors import StripeError, missing_parameter, no_such, unknown_parameter, unrecognized_url
+from stripe_sandbox.families import EMBEDDED, LIST_ALIASES
+from stripe_sandbox.forms import Params, as_list, parse_params
+from stripe_sandbox.ids import token
+from stripe_sandbox.keys import Key, authenticate
+from stripe_sandbox.messages import Request, Response
+from stripe_sandbox.products import demand_product
+from stripe_sandbox.rendering import parse_expand, pretty
+from stripe_sandbox.routes import Routes
+from stripe_sandbox.spec import ListEndpoint, Retrieve, Spec, Write
+from stripe_sandbox.store import Body, Record
+from stripe_sandbox.upcoming import UPCOMING_PATH, upcoming_invoice
+from stripe_sandbox.writes import write
+
+_VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
+_SINGLETONS: Final = frozenset({"/v1/balance", "/v1/balance_settings", "/v1/tax/settings"})
+_STUBBED: Final = frozenset({"customer"})  # types that are answered as {id, object, deleted} once they are deleted
+MAX_REPLAYS: Final = 10_000
+
+Operation = ListEndpoint | Retrieve | Write
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Replay:
+    """The answer to a request with an idempotency key, and what was asked."""
+
+    digest: bytes
+    response: Response
+
+
+class Api:
+    """Answers requests for the accounts that keys belong to."""
+
+    def __init__(self, spec: Spec, keys: Mapping[str, Key]) -> None:
+        self._spec = spec
+        self._keys = keys
+        self._routes: Routes[Operation] = Routes()
+        self._replays: dict[tuple[str, str], _Replay] = {}
+        self._requests = 0
+        self.missing_products: frozenset[str] = frozenset()
+        by_path = {endpoint.path: endpoint for endpoint in spec.lists}
+        for endpoint in spec.lists:
+            self._routes.add("GET", endpoint.path, endpoint)
+        for alias, path in LIST_ALIASES.items():
+            source = by_path[path]
+            self._routes.add("GET", alias, ListEndpoint(path=alias, objects=source.objects, params=source.params))
+        for retrieve in spec.retrieves:
+            self._routes.add("GET", retrieve.path, retrieve)
+        self._routes.add("GET", UPCOMING_PATH, Retrieve(path=UPCOMING_PATH, object="invoice"))
+        for operation in spec.writes:
+            self._routes.add(operation.method.upper(), operation.path, operation)
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request. Never raises; what goes wrong is an answer too."""
+        self._requests += 1
+        request_id = f"req_{token('request', self._requests, length=14)}"
+        headers = [("Request-Id", request_id)]
+        version = request.headers.get("stripe-version")
+        key: Key | None = None
+        try:
+            key = authenticate(self._keys, request.headers)
+            if version is not None and not _VERSION.fullmatch(version):
+                raise StripeError(400, f"Invalid Stripe API version: {version}")
+            headers.append(("Stripe-Version", version or key.account.api_version))
+            if "idempotency-key" in request.headers:
+                headers.append(("Idempotency-Key", request.headers["idempotency-key"]))
+            response = self._answer(key, request, request_id)
+        except StripeError as error:
+            mode = "/test" if key is None or not key.account.livemode else ""
+            url = f"https://dashboard.stripe.com{mode}/workbench/logs?object={request_id}"
+            response = Response(status=error.status, body=pretty(error.body(url)), headers=error.headers)
+        return Response(status=response.status, body=response.body, headers=(*headers, *response.headers))
+
+    def _answer(self, key: Key, request: Request, request_id: str) -> Response:
+        found = self._routes.find(request.method, unquote(request.path))
+        if found is None:
+            raise unrecognized_url(request.method, request.path)
+        operation, values = found
+        account = self._account(key, request.headers.get("stripe-account"))
+        demand_product(self.missing_products, request.method, request.path, livemode=account.livemode)
+        if isinstance(operation, Write):
+            key.demand(operation.object or request.path.split("/")[2], "write")
+            return self._write(account, key, operation, values, request, request_id)
+        params = parse_params(request.query)
+        key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read")
+        if isinstance(operation, ListEndpoint):
+            return Response(status=200, body=account.lists.page(operation, request.path, values, params))
+        return Response(status=200, body=pretty(self._retrieve(account, operation, values, params, request)))
+
+    def _account(self, key: Key, connected: str | None) -> Account:
+        """The account that a request is about."""
+        if connected is None or connected == key.account.id:
+            return key.account
+        raise StripeError(
+            403,
+            f"The provided key does not have access to account '{connected}' (or that account does not exist). "
+            "Application access may have been revoked.",
+            code="account_invalid",
+        )
+
+    def _retrieve(
+        self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params, request: Request
+    ) -> Body:
+        if operation.path == UPCOMING_PATH:
+            return upcoming_invoice(account, params, request.headers.get("stripe-version") or account.api_version)
+        for name in params:
+            if name not in operation.params and name != "expand":
+                raise unknown_parameter(name)
+        record = self._record(account, operation, values, params)
+        if account.store.get(record.object, record.key) is None:
+            return account.renderer.stub(record)
+        paths = as_list("expand", params.get("expand", ""))
+        return account.renderer.body(record, parse_expand(paths, self._spec, [record.object], listed=False))
+
+    def _record(
+        self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params
+    ) -> Record:
+        """The object that a path names, or the deleted one that is still told of."""
+        object_type = operation.object
+        if operation.path == "/v1/account":
+            return _existing(account, ("account",), account.id, "id")
+        if operation.path in _SINGLETONS:
+            return _existing(account, (object_type,), object_type, "id")
+        if not values:
+            return _found_by_params(account, operation, params)
+        *parents, (name, key) = values.items()
+        if object_type == "capability":
+            key = f"{parents[0][1]}:{key}"
+        types = next((e.children for e in EMBEDDED if object_type in e.children and len(e.children) > 1), (object_type,))
+        if len(values) == 1 and object_type not in ("cash_balance", "treasury.financial_account_features"):
+            types = (object_type,)
+        record = account.store.get(object_type, key)
+        if record is None and object_type in _STUBBED and (gone := account.store.last_known(object_type, key)):
+            return gone
+        record = _existing(account, types, key, name)
+        for parent_name, parent in parents:
+            linked = (record.link(parent_name), record.link("fee"), record.facts.get(parent_name))
+            if object_type != "capability" and parent not in linked:
+                raise no_such(object_type.replace("_", " "), key, param=name)
+        return record
+
+    def _write(
+        self,
+        account: Account,
+        key: Key,
+        operation: Write,
+        values: Mapping[str, str],
+        request: Request,
+        request_id: str,
+    ) -> Response:
+        replay_key = request.headers.get("idempotency-key")
+        digest = hashlib.blake2b(f"{request.method} {request.path}\n".encode() + request.body).digest()
+        replay = self._replays.get((key.secret, replay_key)) if replay_key is not None else None
+        if replay is not None:
+            if replay.digest != digest:
+                raise StripeError(
+                    400,
+                    f"Keys for idempotent requests can only be used with the same parameters they were first used "
+                    f"with. Try using a key other than '{replay_key}' if you meant to execute a different request.",
+                    type="idempotency_error",
+                )
+            earlier = replay.response
+            return Response(
+                status=earlier.status,
+                body=earlier.body,
+                headers=(("Idempotent-Replayed", "true"), ("Original-Request", dict(earlier.headers)["Original-Request"])),
+            )
+        response = self._perform(account, operation, values, request, Cause(request_id=request_id, idempotency_key=replay_key))
+        if replay_key is not None and response.status != HTTPStatus.CONFLICT:
+            response = Response(status=response.status, body=response.body, headers=(("Original-Request", request_id),))
+            self._replays[key.secret, replay_key] = _Replay(digest=digest, response=response)
+            while len(self._replays) > MAX_REPLAYS:
+                del self._replays[next(iter(self._replays))]
+        return response
+
+    def _perform(
+        self, account: Account, operation: Write, values: Mapping[str, str], request: Request, cause: Cause
+    ) -> Response:
+        params = parse_params(request.query) | parse_params(request.body.decode())
+        paths = as_list("expand", params.pop("expand", ""))
+        expand = parse_expand(paths, self._spec, [operation.object] if operation.object else [], listed=False)
+        account.cause = cause
+        try:
+            result = write(account, operation, values, params)
+        finally:
+            account.cause = Cause()
+        body = account.renderer.body(result, expand) if isinstance(result, Record) else result
+        return Response(status=200, body=pretty(body))
+
+
+def _existing(account: Account, types: tuple[str, ...], key: str, param: str) -> Record:
+    for object_type in types:
+        record = account.store.get(object_type, key)
+        if record is not None:
+            return record
+    raise no_such(types[0].split(".")[-1].replace("_", " "), key, param=param)
+
+
+def _found_by_params(account: Account, operation: Retrieve, params: Mapping[str, Any]) -> Record:
+    """An object that is found by what it says rather than by an id, such as a secret by name and scope."""
+    if operation.path.endswith("/search"):
+        raise StripeError(400, "The sandbox has no search. List the objects instead.")
+    wanted = {name: value for name, value in params.items() if name != "expand"}
+    if not wanted:
+        raise missing_parameter(min(set(operation.params) - {"expand"}, default="id"))
+    for record in account.store.table(operation.object):
+        if all(record.link(name) == value for name, value in wanted.items()):
+            return record
+    raise no_such(operation.object.split(".")[-1], str(wanted))

@@ -1,0 +1,404 @@
+"""Rules for customers and what hangs on them: payment methods, sources, tax ids, balances, discounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from stripe_sandbox.account import Account
+from stripe_sandbox.catalog import demand, existing, named
+from stripe_sandbox.coercion import values_from_params
+from stripe_sandbox.errors import StripeError, no_such, no_such_reference
+from stripe_sandbox.forms import Params, as_dict, as_int, as_list
+from stripe_sandbox.store import Body, Record
+
+TEST_CARDS: Final = MappingProxyType(
+    {
+        # the end of pm_card_… and tok_…: brand, last four digits, the decline code that charges get
+        "visa": ("visa", "4242", None),
+        "visa_debit": ("visa", "5556", None),
+        "mastercard": ("mastercard", "4444", None),
+        "amex": ("amex", "8431", None),
+        "discover": ("discover", "9424", None),
+        "jcb": ("jcb", "0505", None),
+        "chargeDeclined": ("visa", "0002", "generic_decline"),
+        "visa_chargeDeclined": ("visa", "0002", "generic_decline"),
+        "chargeDeclinedInsufficientFunds": ("visa", "9995", "insufficient_funds"),
+        "visa_chargeDeclinedInsufficientFunds": ("visa", "9995", "insufficient_funds"),
+        "chargeCustomerFail": ("visa", "0341", "generic_decline"),
+    }
+)
+_DIGITS: Final = MappingProxyType({card[1]: name for name, card in reversed(TEST_CARDS.items())})
+_CUSTOMER_EXTRAS: Final = frozenset({"coupon", "payment_method", "source", "tax_id_data"})
+
+
+def create_customer(account: Account, _path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/customers``, with a payment method, a source or tax ids if wanted."""
+    extras = {name: params.pop(name) for name in list(params) if name in _CUSTOMER_EXTRAS}
+    values = values_from_params(account, "customer", params)
+    values = _rendering(values)
+    customer = account.create(
+        "customer",
+        {
+            "address": None,
+            "balance": 0,
+            "currency": None,
+            "delinquent": False,
+            "discount": None,
+            "invoice_prefix": account.ids.token(8).upper(),
+            "invoice_settings": {
+                "custom_fields": None,
+                "default_payment_method": None,
+                "footer": None,
+                "rendering_options": None,
+            },
+            "metadata": {},
+            "name": None,
+            "next_invoice_sequence": 1,
+            "phone": None,
+            "preferred_locales": [],
+            "tax_exempt": "none",
+            "test_clock": None,
+            **values,
+        },
+        verb=None,
+    )
+    account.add("cash_balance", _cash_balance(account, customer.key), facts={"key": customer.key})
+    account.change(customer, {"cash_balance": customer.key}, verb=None)
+    account.announce(customer, "created")
+    if "payment_method" in extras:
+        attach(account, payment_method(account, extras["payment_method"], "payment_method"), customer)
+    if "source" in extras:
+        create_source(account, {"customer": customer.key}, {"source": extras["source"]})
+    if "coupon" in extras:
+        give_discount(account, customer, named(account, "coupon", extras["coupon"], "coupon"))
+    for item in as_list("tax_id_data", extras.get("tax_id_data", "")):
+        create_tax_id(account, {"customer": customer.key}, item)
+    return customer
+
+
+def change_customer(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/customers/{customer}``."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    source = params.pop("source", None)
+    if source is not None:
+        card = create_source(account, path, {"source": source})
+        params["default_source"] = card.key
+    return account.change(customer, values_from_params(account, "customer", params, customer.body))
+
+
+def delete_customer(account: Account, path: Mapping[str, str], _params: Params) -> Body:
+    """``DELETE /v1/customers/{customer}``: cancels subscriptions, detaches payment methods, takes the rest along."""
+    from stripe_sandbox.billing import end_subscription  # noqa: PLC0415 - billing builds on customers
+
+    customer = existing(account, "customer", path["customer"], "customer")
+    for subscription in account.store.linked("subscription", "customer", customer.key):
+        if subscription.body["status"] not in ("canceled", "incomplete_expired"):
+            end_subscription(account, subscription)
+    for method in account.store.linked("payment_method", "customer", customer.key):
+        detach(account, method)
+    remove_customer(account, customer)
+    return account.renderer.stub(customer)
+
+
+def remove_customer(account: Account, customer: Record) -> None:
+    """The customer and what exists only with it, children first and without events of their own."""
+    for object_type in ("bank_account", "card", "source", "tax_id", "customer_balance_transaction"):
+        for child in account.store.linked(object_type, "customer", customer.key):
+            account.delete(child, verb=None)
+    cash_balance = account.store.get("cash_balance", customer.key)
+    if cash_balance is not None:
+        account.delete(cash_balance, verb=None)
+    account.delete(customer)
+
+
+def create_payment_method(account: Account, _path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/payment_methods``: cards by token or number, other types with what they are given."""
+    demand(params, "type")
+    if params["type"] != "card":
+        values = values_from_params(account, "payment_method", params)
+        return account.create("payment_method", {"billing_details": _billing_details({}), **values}, verb=None)
+    card = as_dict("card", params.pop("card", ""))
+    name = str(card.get("token", "")).removeprefix("tok_") or _DIGITS.get(str(card.get("number", ""))[-4:], "")
+    if name not in TEST_CARDS:
+        raise StripeError(402, "Your card number is incorrect.", type="card_error", code="incorrect_number", param="number")
+    values = values_from_params(account, "payment_method", params)
+    return new_card_method(account, name, values)
+
+
+def new_card_method(account: Account, name: str, values: Body) -> Record:
+    """A card as a payment method; ``name`` is one of the test cards."""
+    brand, last4, decline_code = TEST_CARDS[name]
+    card = {
+        "brand": brand,
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": "US",
+        "display_brand": brand,
+        "exp_month": 8,
+        "exp_year": 2031,
+        "fingerprint": account.ids.token(16),
+        "funding": "credit",
+        "generated_from": None,
+        "last4": last4,
+        "networks": {"available": [brand], "preferred": None},
+        "regulated_status": "unregulated",
+        "three_d_secure_usage": {"supported": True},
+        "wallet": None,
+    }
+    body = {"billing_details": _billing_details({}), "customer": None, "metadata": {}, **values, "type": "card", "card": card}
+    return account.create(
+        "payment_method", body, facts={"decline_code": decline_code} if decline_code else {}, verb=None
+    )
+
+
+def payment_method(account: Account, key: Any, param: str) -> Record:
+    """The payment method that a parameter names; ``pm_card_…`` makes a new one, as in Stripe's test mode."""
+    if isinstance(key, str) and key.removeprefix("pm_card_") in TEST_CARDS:
+        return new_card_method(account, key.removeprefix("pm_card_"), {})
+    return named(account, "payment_method", key, param)
+
+
+def attach(account: Account, method: Record, customer: Record) -> Record:
+    """Attach a payment method to a customer."""
+    if method.body["customer"] not in (None, customer.key):
+        raise StripeError(400, "The payment method you provided has already been attached to a customer.")
+    if method.facts.get("detached"):
+        raise StripeError(
+            400, "This PaymentMethod was previously used and detached. It may not be used again."
+        )
+    return account.change(method, {"customer": customer.key}, verb="attached")
+
+
+def detach(account: Account, method: Record) -> Record:
+    """Detach a payment method: it lives on without a customer, and no list shows it any more."""
+    if method.body["customer"] is None:
+        raise StripeError(400, "The payment method you provided is not attached to a customer so detachment is impossible.")
+    method.facts["detached"] = True
+    customer = account.store.get("customer", method.body["customer"])
+    account.change(method, {"customer": None}, verb="detached")
+    if customer is not None and customer.body["invoice_settings"]["default_payment_method"] == method.key:
+        settings = {**customer.body["invoice_settings"], "default_payment_method": None}
+        account.change(customer, {"invoice_settings": settings})
+    return method
+
+
+def attach_by_request(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/payment_methods/{payment_method}/attach``."""
+    demand(params, "customer")
+    customer = named(account, "customer", params["customer"], "customer")
+    return attach(account, payment_method(account, path["payment_method"], "payment_method"), customer)
+
+
+def detach_by_request(account: Account, path: Mapping[str, str], _params: Params) -> Record:
+    """``POST /v1/payment_methods/{payment_method}/detach``."""
+    return detach(account, existing(account, "payment_method", path["payment_method"], "payment_method"))
+
+
+def create_source(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/customers/{customer}/sources``: a card from a token, or a source that exists."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    demand(params, "source")
+    source = account.store.get("source", params["source"])
+    if source is not None:
+        account.change(source, {"customer": customer.key}, verb=None)
+        account.announce(source, "created")
+        return source
+    name = str(params["source"]).removeprefix("tok_")
+    if name not in TEST_CARDS:
+        raise no_such_reference("token", str(params["source"]), "source")
+    brand, last4, decline_code = TEST_CARDS[name]
+    card = account.create(
+        "card",
+        {
+            "brand": brand.title(),
+            "country": "US",
+            "customer": customer.key,
+            "cvc_check": "pass",
+            "exp_month": 8,
+            "exp_year": 2031,
+            "fingerprint": account.ids.token(16),
+            "funding": "credit",
+            "last4": last4,
+            "metadata": {},
+        },
+        facts={"decline_code": decline_code} if decline_code else {},
+    )
+    if customer.body["default_source"] is None:
+        account.change(customer, {"default_source": card.key})
+    return card
+
+
+def delete_source(account: Account, path: Mapping[str, str], _params: Params) -> Record | Body:
+    """``DELETE /v1/customers/{customer}/sources/{id}``: cards are gone, ``src_`` sources are only let go."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    for object_type in ("card", "bank_account", "source"):
+        source = account.store.get(object_type, path["id"])
+        if source is None or source.link("customer") != customer.key:
+            continue
+        if customer.body["default_source"] == source.key:
+            account.change(customer, {"default_source": None})
+        if object_type == "source":
+            account.announce(source, "deleted")
+            return account.change(source, {"customer": None, "status": "consumed"}, verb=None)
+        account.delete(source)
+        return account.renderer.stub(source)
+    raise no_such("source", path["id"])
+
+
+def create_tax_id(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/customers/{customer}/tax_ids``, and ``POST /v1/tax_ids`` for the account's own."""
+    demand(params, "type", "value")
+    customer = existing(account, "customer", path["customer"], "customer") if "customer" in path else None
+    owner = as_dict("owner", params.pop("owner", ""))
+    if customer is None and owner.get("type") == "customer":
+        customer = named(account, "customer", owner.get("customer"), "owner[customer]")
+    values = values_from_params(account, "tax_id", params)
+    country = "DE" if values["type"] == "eu_vat" else values["type"][:2].upper()
+    return account.create(
+        "tax_id",
+        {
+            "country": country,
+            "customer": customer.key if customer is not None else None,
+            "owner": {
+                "account": None,
+                "application": None,
+                "customer": customer.key if customer is not None else None,
+                "customer_account": None,
+                "type": "customer" if customer is not None else "self",
+            },
+            "verification": {"status": "pending", "verified_address": None, "verified_name": None},
+            **values,
+        },
+    )
+
+
+def delete_tax_id(account: Account, path: Mapping[str, str], _params: Params) -> Body:
+    """``DELETE`` of a tax id, the customer's or the account's own."""
+    tax_id = existing(account, "tax_id", path["id"])
+    if "customer" in path and tax_id.body["customer"] != path["customer"]:
+        raise no_such("tax id", path["id"])
+    account.delete(tax_id)
+    return account.renderer.stub(tax_id)
+
+
+def adjust_balance(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/customers/{customer}/balance_transactions``: changes the customer's balance by hand."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    demand(params, "amount", "currency")
+    values = values_from_params(account, "customer_balance_transaction", params)
+    return move_balance(account, customer, values["amount"], values["currency"], {"type": "adjustment", **values})
+
+
+def move_balance(account: Account, customer: Record, amount: int, currency: str, values: Body) -> Record:
+    """Change a customer's balance and write the transaction that says why."""
+    ending = customer.body["balance"] + amount
+    transaction = account.create(
+        "customer_balance_transaction",
+        {**values, "amount": amount, "currency": currency, "customer": customer.key, "ending_balance": ending, "metadata": values.get("metadata", {})},
+        verb=None,
+    )
+    account.change(customer, {"balance": ending, "currency": customer.body["currency"] or currency})
+    return transaction
+
+
+def give_discount(account: Account, target: Record, coupon: Record, *, promotion_code: Record | None = None) -> Record:
+    """A discount for a customer or a subscription; counts as a redemption of its coupon."""
+    on_customer = target.object == "customer"
+    months = coupon.body["duration_in_months"]
+    discount = account.create(
+        "discount",
+        {
+            "checkout_session": None,
+            "customer": target.key if on_customer else target.body["customer"],
+            "end": account.now() + months * 30 * 86_400 if months else None,
+            "invoice": None,
+            "invoice_item": None,
+            "promotion_code": promotion_code.key if promotion_code is not None else None,
+            "source": {"coupon": coupon.key, "type": "coupon"},
+            "start": account.now(),
+            "subscription": None if on_customer else target.key,
+        },
+    )
+    for redeemed in filter(None, (coupon, promotion_code)):
+        account.change(redeemed, {"times_redeemed": redeemed.body["times_redeemed"] + 1})
+    if on_customer:
+        account.change(target, {"discount": discount.key})
+    return discount
+
+
+def delete_discount(account: Account, path: Mapping[str, str], _params: Params) -> Body:
+    """``DELETE /v1/customers/{customer}/discount``."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    discount = account.store.get("discount", customer.body["discount"] or "")
+    if discount is None:
+        raise StripeError(404, "No active discount for customer: " + customer.key, code="resource_missing")
+    account.delete(discount)
+    account.change(customer, {"discount": None})
+    return {**account.renderer.body(discount), "deleted": True}
+
+
+def fund_cash_balance(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/test_helpers/customers/{customer}/fund_cash_balance``."""
+    customer = existing(account, "customer", path["customer"], "customer")
+    demand(params, "amount", "currency")
+    amount, currency = as_int("amount", params["amount"]), params["currency"].lower()
+    cash_balance = existing(account, "cash_balance", customer.key, "customer")
+    available = dict(cash_balance.body["available"] or {})
+    available[currency] = available.get(currency, 0) + amount
+    account.change(cash_balance, {"available": available}, verb=None)
+    account.announce(cash_balance, "funds_available")
+    return account.create(
+        "customer_cash_balance_transaction",
+        {
+            "currency": currency,
+            "customer": customer.key,
+            "ending_balance": available[currency],
+            "funded": {"bank_transfer": {"reference": account.ids.token(10), "type": "eu_bank_transfer"}},
+            "net_amount": amount,
+            "type": "funded",
+        },
+    )
+
+
+def _cash_balance(account: Account, customer: str) -> Body:
+    return {
+        "object": "cash_balance",
+        "available": None,
+        "customer": customer,
+        "customer_account": None,
+        "livemode": account.livemode,
+        "settings": {"reconciliation_mode": "automatic", "using_merchant_default": True},
+    }
+
+
+def _billing_details(values: Body) -> Body:
+    address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+    return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None, **values}
+
+
+def _rendering(values: Body) -> Body:
+    """A customer's currency follows its first invoice, never a parameter."""
+    values.pop("currency", None)
+    return values
+
+
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
+    {
+        ("POST", "/v1/customers"): create_customer,
+        ("POST", "/v1/customers/{customer}"): change_customer,
+        ("DELETE", "/v1/customers/{customer}"): delete_customer,
+        ("DELETE", "/v1/customers/{customer}/discount"): delete_discount,
+        ("POST", "/v1/customers/{customer}/balance_transactions"): adjust_balance,
+        ("POST", "/v1/customers/{customer}/sources"): create_source,
+        ("DELETE", "/v1/customers/{customer}/sources/{id}"): delete_source,
+        ("POST", "/v1/customers/{customer}/tax_ids"): create_tax_id,
+        ("DELETE", "/v1/customers/{customer}/tax_ids/{id}"): delete_tax_id,
+        ("POST", "/v1/tax_ids"): create_tax_id,
+        ("DELETE", "/v1/tax_ids/{id}"): delete_tax_id,
+        ("POST", "/v1/payment_methods"): create_payment_method,
+        ("POST", "/v1/payment_methods/{payment_method}/attach"): attach_by_request,
+        ("POST", "/v1/payment_methods/{payment_method}/detach"): detach_by_request,
+        ("POST", "/v1/test_helpers/customers/{customer}/fund_cash_balance"): fund_cash_balance,
+    }
+)

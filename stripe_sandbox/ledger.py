@@ -1,0 +1,52 @@
+"""What an account's balance transactions add up to. Derived from them, so it can be made anew at any time."""
+
+from __future__ import annotations
+
+from stripe_sandbox.store import Record, Table
+
+
+class Ledger:
+    """Sums by status and currency, and which transactions still wait to become available or to be paid out."""
+
+    def __init__(self) -> None:
+        self.pending: set[str] = set()
+        self.unpaid: set[str] = set()
+        self._sums: dict[tuple[str, str], int] = {}
+
+    def note(self, transaction: Record) -> None:
+        """Take a new balance transaction into account."""
+        body = transaction.body
+        if body["status"] == "pending":
+            self.pending.add(transaction.key)
+        if body["type"] != "payout" and "payout" not in transaction.facts:
+            self.unpaid.add(transaction.key)
+        self._move(body["status"], body["currency"], body["net"])
+
+    def settled(self, transaction: Record) -> None:
+        """A pending transaction has become available."""
+        self.pending.discard(transaction.key)
+        self._move("pending", transaction.body["currency"], -transaction.body["net"])
+        self._move("available", transaction.body["currency"], transaction.body["net"])
+
+    def available(self, currency: str) -> int:
+        """What can be paid out, in the currency's smallest unit."""
+        return self._sums.get(("available", currency), 0)
+
+    def amounts(self, status: str) -> list[dict[str, object]]:
+        """A balance object's ``available`` or ``pending``: one entry a currency."""
+        return [
+            {"amount": total, "currency": currency, "source_types": {"card": total}}
+            for (kind, currency), total in sorted(self._sums.items())
+            if kind == status
+        ]
+
+    def rebuild(self, transactions: Table) -> None:
+        """Start again from the transactions that are stored."""
+        self.pending.clear()
+        self.unpaid.clear()
+        self._sums.clear()
+        for record in transactions.records.values():
+            self.note(record)
+
+    def _move(self, status: str, currency: str, amount: int) -> None:
+        self._sums[status, currency] = self._sums.get((status, currency), 0) + amount

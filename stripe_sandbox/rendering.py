@@ -1,0 +1,249 @@
+"""From a stored body to what the API answers: embedded objects and lists put in, expansions made, bytes pretty-printed.
+
+Expansions come as a tree: ``{"customer": {"sources": {}}}`` for ``expand[]=customer.sources``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.families import EMBEDDED, INCLUDABLE, Embedded
+from stripe_sandbox.spec import Shape, Spec
+from stripe_sandbox.store import Body, Record, Store
+
+EMBEDDED_LIMIT: Final = 10
+MAX_EXPAND_LEVELS: Final = 4
+
+Expand = dict[str, "Expand"]
+
+
+def pretty(value: Any) -> bytes:
+    """JSON as Stripe prints it: two spaces a level, UTF-8 as it is."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
+def at_page_depth(body: Body) -> bytes:
+    """An object as it stands within a list's ``data``."""
+    return pretty(body).replace(b"\n", b"\n    ")
+
+
+def ordered(body: Body) -> Body:
+    """The body with its members in Stripe's order: id, object, then by name."""
+    return dict(sorted(body.items(), key=lambda item: (item[0] != "id", item[0] != "object", item[0])))
+
+
+def parse_expand(paths: Iterable[str], spec: Spec, object_types: Sequence[str], *, listed: bool) -> Expand:
+    """Check ``expand[]`` and make a tree of it.
+
+    Raises:
+        StripeError: 400 for more than four levels, or a path that leads nowhere for any of the types.
+    """
+    tree: Expand = {}
+    for path in paths:
+        segments = path.split(".")
+        if len(segments) > MAX_EXPAND_LEVELS:
+            raise StripeError(
+                400,
+                f"You cannot expand more than {MAX_EXPAND_LEVELS} levels of a property. Property: {path}",
+                code="property_expansion_max_depth",
+                param="expand",
+            )
+        inner = segments[1:] if listed and segments[0] == "data" else segments
+        hint = f" You may want to try expanding 'data.{path}' instead." if listed and inner == segments else ""
+        if hint or not _any_expandable(spec, object_types, inner):
+            raise StripeError(400, f"This property cannot be expanded ({path}).{hint}", param="expand")
+        branch = tree
+        for segment in inner:
+            branch = branch.setdefault(segment, {})
+    return tree
+
+
+def _any_expandable(spec: Spec, object_types: Sequence[str], segments: Sequence[str]) -> bool:
+    if not segments:
+        return True
+    return any(
+        _expandable(spec, spec.fields(name), name, "", segments) for name in object_types if name in spec.objects
+    )
+
+
+def _expandable(spec: Spec, fields: Mapping[str, Shape], owner: str, above: str, segments: Sequence[str]) -> bool:
+    """Whether a path below an object (``owner``, or its nested object ``above``) leads to something to expand."""
+    shape = fields.get(segments[0])
+    if shape is None:
+        return False
+    path = f"{above}{segments[0]}"
+    rest = segments[1:]
+    while shape.type in ("array", "map") and (inner := shape.items or shape.values) is not None:
+        if not rest and (owner, path) in INCLUDABLE:
+            return True
+        shape = inner
+    if not rest:
+        return shape.type in ("expandable", "ref", "list", "union") or (owner, path) in INCLUDABLE
+    if shape.type == "list":
+        return rest[0] == "data" and _any_expandable(spec, shape.objects, rest[1:])
+    if shape.type == "object":
+        return _expandable(spec, shape.fields, owner, f"{path}.", rest)
+    return _any_expandable(spec, shape.objects, rest)
+
+
+class Renderer:
+    """Renders records of one store. Bytes of records are kept with them until they or what they embed change."""
+
+    def __init__(self, spec: Spec, store: Store) -> None:
+        self._spec = spec
+        self._store = store
+        self._embedded: dict[str, list[Embedded]] = {}
+        for embedded in EMBEDDED:
+            self._embedded.setdefault(embedded.parent, []).append(embedded)
+        self._includable: dict[str, list[str]] = {}
+        for owner, path in sorted(INCLUDABLE):
+            self._includable.setdefault(owner, []).append(path)
+        self._embedding: dict[int, bool] = {}
+
+    def body(self, record: Record, expand: Expand | None = None) -> Body:
+        """The object as the API answers it."""
+        wanted = expand or {}
+        fields = self._spec.fields(record.object)
+        body = {
+            name: self._value(value, fields[name], wanted.get(name)) if name in fields else value
+            for name, value in record.body.items()
+        }
+        for path in self._includable.get(record.object, ()):
+            if not _requested(wanted, path):
+                _remove(body, path)
+        for embedded in self._embedded.get(record.object, ()):
+            self._embed(body, record, embedded, wanted)
+        return ordered(body)
+
+    def page_bytes(self, record: Record) -> bytes:
+        """The object, unexpanded, as it stands within a list's ``data``."""
+        if record.generation != self._store.generation:
+            record.page_bytes = at_page_depth(self.body(record))
+            record.generation = self._store.generation
+        return record.page_bytes
+
+    def stub(self, record: Record) -> Body:
+        """What is answered for an object that was deleted and is remembered."""
+        return {"id": record.body["id"], "object": record.object, "deleted": True}
+
+    def _embed(self, body: Body, record: Record, embedded: Embedded, wanted: Expand) -> None:
+        shape, requested = self._spec.fields(record.object).get(embedded.field.split(".")[0]), wanted
+        for segment in embedded.field.split(".")[1:]:
+            shape = shape.fields.get(segment) if shape is not None else None
+        if shape is None:
+            return
+        requested = _branch(wanted, embedded.field)
+        on_request = shape.optional or "." in embedded.field
+        if on_request and requested is None:
+            _remove(body, embedded.field)
+            return
+        _place(body, embedded.field, self.embedded_list(record, embedded, (requested or {}).get("data")))
+
+    def embedded_list(self, record: Record, embedded: Embedded, expand: Expand | None) -> Body:
+        """The first ten children of a record as the list that stands within it, newest first."""
+        children = self._store.candidates_of_types(embedded.children, (embedded.link, record.key))
+        first = range(len(children) - 1, max(len(children) - 1 - EMBEDDED_LIMIT, -1), -1)
+        return {
+            "object": "list",
+            "data": [self.body(child, expand) for i in first if (child := children.record(i)) is not None],
+            "has_more": len(children) > EMBEDDED_LIMIT,
+            "total_count": len(children),
+            "url": embedded.url.format(id=record.body.get("id", record.key)),
+        }
+
+    def _value(self, value: Any, shape: Shape, expand: Expand | None) -> Any:
+        if value is None or not (expand is not None or self._embeds(shape)):
+            return value
+        match shape.type:
+            case "expandable":
+                return self._referenced(value, shape, expand, stub=True) if expand is not None else value
+            case "ref" | "union":
+                return self._referenced(value, shape, expand, stub=False)
+            case "object" if isinstance(value, dict):
+                inner = expand or {}
+                return {
+                    name: self._value(item, shape.fields[name], inner.get(name)) if name in shape.fields else item
+                    for name, item in value.items()
+                }
+            case "array" if isinstance(value, list) and shape.items is not None:
+                return [self._value(item, shape.items, expand) for item in value]
+            case "map" if isinstance(value, dict) and shape.values is not None:
+                return {name: self._value(item, shape.values, expand) for name, item in value.items()}
+        return value
+
+    def _referenced(self, value: Any, shape: Shape, expand: Expand | None, *, stub: bool) -> Any:
+        """The object that an id stands for. A deleted one is a stub where expanded, itself where always embedded."""
+        if not isinstance(value, str):
+            return value
+        for name in shape.objects:
+            record = self._store.get(name, value)
+            if record is not None:
+                return self.body(record, expand)
+            gone = self._store.last_known(name, value)
+            if gone is not None:
+                return self.stub(gone) if stub and "deleted" in self._spec.fields(name) else self.body(gone, expand)
+        return value
+
+    def _embeds(self, shape: Shape) -> bool:
+        """Whether values of a shape hold whole objects also without being asked."""
+        known = self._embedding.get(id(shape))
+        if known is None:
+            inner = [*shape.fields.values(), *([shape.items] if shape.items else []), *([shape.values] if shape.values else [])]
+            known = shape.type in ("ref", "union") or any(self._embeds(item) for item in inner)
+            self._embedding[id(shape)] = known
+        return known
+
+
+def embedded_types(spec: Spec) -> frozenset[str]:
+    """The types that appear whole inside others without being asked for."""
+    found: set[str] = set()
+
+    def visit(shape: Shape) -> None:
+        if shape.type in ("ref", "union", "list"):
+            found.update(shape.objects)
+        for inner in (*shape.fields.values(), shape.items, shape.values):
+            if inner is not None:
+                visit(inner)
+
+    for object_shape in spec.objects.values():
+        for shape in object_shape.fields.values():
+            visit(shape)
+    return frozenset(found)
+
+
+def _branch(wanted: Expand, path: str) -> Expand | None:
+    branch: Expand | None = wanted
+    for segment in path.split("."):
+        branch = branch.get(segment) if branch is not None else None
+    return branch
+
+
+def _requested(wanted: Expand, path: str) -> bool:
+    return _branch(wanted, path) is not None
+
+
+def _place(body: Body, path: str, value: Any) -> None:
+    """Put a value at a dotted path; nothing happens where a parent on the way is null."""
+    *parents, last = path.split(".")
+    for segment in parents:
+        inner = body.get(segment)
+        if not isinstance(inner, dict):
+            return
+        body[segment] = dict(inner)
+        body = body[segment]
+    body[last] = value
+
+
+def _remove(body: Body, path: str) -> None:
+    *parents, last = path.split(".")
+    for segment in parents:
+        inner = body.get(segment)
+        if not isinstance(inner, dict):
+            return
+        body[segment] = dict(inner)
+        body = body[segment]
+    body.pop(last, None)

@@ -1,0 +1,178 @@
+"""An object from its shape and a seed: plausible values for every field, in all their awkwardness.
+
+Pure: the same shape, random source and references give the same object. Which objects exist is told by ``references``,
+so what is generated points only at ids that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final
+
+from stripe_sandbox.ids import token
+from stripe_sandbox.rendering import ordered
+from stripe_sandbox.spec import Shape
+from stripe_sandbox.store import Body
+
+References = Callable[[tuple[str, ...], Random], str | None]
+"""Picks the id of an existing object of one of the types, or None if there is none."""
+
+NULL_SHARE: Final = 0.3
+ABSENT_SHARE: Final = 0.4
+MAX_DEPTH: Final = 6
+_CURRENCIES: Final = ("usd", "eur", "gbp", "jpy", "kwd", "chf", "brl")
+_WORDS: Final = ("amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper")
+_AWKWARD: Final = ("Zürich — Straße №5", "naïve “quoted” text", "日本語のメモ", "line one\nline two", "tab\tand \\ backslash", "🙂☕")
+_BY_NAME: Final[Mapping[str, Callable[[Random], Any]]] = {
+    "city": lambda r: r.choice(("Wien", "São Paulo", "Osaka", "Reykjavík", "Dublin")),
+    "country": lambda r: r.choice(("AT", "BR", "JP", "IS", "IE", "US")),
+    "cvc": lambda r: f"{r.randrange(1000):03}",
+    "description": lambda r: r.choice(_AWKWARD) if r.random() < 0.3 else " ".join(r.sample(_WORDS, 3)),
+    "email": lambda r: f"{r.choice(_WORDS)}.{r.randrange(10_000)}@example.com",
+    "exp_month": lambda r: r.randint(1, 12),
+    "exp_year": lambda r: r.randint(2027, 2034),
+    "fingerprint": lambda r: token(r.random(), length=16),
+    "last4": lambda r: f"{r.randrange(10_000):04}",
+    "line1": lambda r: f"{r.choice(_WORDS).title()} Street {r.randrange(1, 200)}",
+    "name": lambda r: r.choice(_AWKWARD) if r.random() < 0.2 else f"{r.choice(_WORDS).title()} {r.randrange(1000)}",
+    "number": lambda r: f"{r.choice(_WORDS)[:4].upper()}-{r.randrange(10_000):04}",
+    "phone": lambda r: f"+1555{r.randrange(10_000_000):07}",
+    "postal_code": lambda r: f"{r.randrange(100_000):05}",
+    "quantity": lambda r: r.randint(1, 40),
+    "state": lambda r: r.choice(("Vienna", "SP", "CA")),
+}
+
+
+class Generator:
+    """Generates objects at one moment.
+
+    Args:
+        references: Where ids of other objects come from.
+        now: Unix times lie in the two years before this moment, seconds since the epoch.
+        livemode: The mode that objects say they are in.
+    """
+
+    def __init__(self, references: References, *, now: int, livemode: bool) -> None:
+        self._references = references
+        self._now = now
+        self._livemode = livemode
+
+    def body(self, object_type: str, fields: Mapping[str, Shape], random: Random) -> Body:
+        """All fields of an object but its embedded lists, ``id`` among them only if it can be any text."""
+        body: Body = {"object": object_type, "id": ""}
+        for name, shape in fields.items():
+            if name in ("object", "id", "deleted") or shape.type == "list":
+                continue
+            if name == "livemode":
+                body[name] = self._livemode
+            elif not (shape.optional and random.random() < ABSENT_SHARE):
+                body[name] = self._value(name, shape, random, 0)
+        self._keep_own_variant(body, fields)
+        if "id" not in fields:
+            del body["id"]
+        return ordered(body)
+
+    def _value(self, name: str, shape: Shape, random: Random, depth: int) -> Any:  # noqa: PLR0911 - one per kind
+        if shape.nullable and (depth >= MAX_DEPTH or random.random() < NULL_SHARE):
+            return None
+        match shape.type:
+            case "string":
+                return self._text(name, shape, random)
+            case "integer":
+                return self._integer(name, shape, random)
+            case "number":
+                return random.choice((0.1, 1e-7, 2.5, 19.0, 33.333, random.uniform(0, 100)))
+            case "boolean":
+                return shape.enum[0] if shape.enum else random.random() < 0.5
+            case "object":
+                return self._hash(shape, random, depth)
+            case "array" if shape.items is not None:
+                items = [self._value(name, shape.items, random, depth + 1) for _ in range(random.choice((0, 1, 1, 2)))]
+                return [item for item in items if item is not None]
+            case "map" if shape.values is not None:
+                return {key: self._value(key, shape.values, random, depth + 1) for key in self._keys(random)}
+            case "expandable" | "ref" | "union":
+                found = self._references(shape.objects, random)
+                return found if found is not None or shape.nullable else token(shape.objects, random.random())
+        return None
+
+    def _hash(self, shape: Shape, random: Random, depth: int) -> Body:
+        body = {
+            name: self._value(name, inner, random, depth + 1)
+            for name, inner in shape.fields.items()
+            if inner.type != "list" and not (inner.optional and random.random() < ABSENT_SHARE)
+        }
+        self._keep_own_variant(body, shape.fields)
+        return body
+
+    def _keep_own_variant(self, body: Body, fields: Mapping[str, Shape]) -> None:
+        """Where ``type`` names one of the sibling hashes, the others are not there: Stripe's habit."""
+        kinds = fields["type"].enum if "type" in fields else ()
+        for kind in kinds:
+            if kind in fields and kind != body.get("type") and fields[kind].type == "object":
+                body.pop(kind, None)
+
+    def _text(self, name: str, shape: Shape, random: Random) -> Any:
+        if shape.enum:
+            return random.choice(shape.enum)
+        if shape.format == "currency":
+            return random.choice(_CURRENCIES)
+        if shape.format == "decimal":
+            return random.choice(("0", "12.5", "0.000000000001", f"{random.randrange(10**6)}.{random.randrange(10**12):012}"))
+        if name in _BY_NAME:
+            return str(_BY_NAME[name](random))
+        if name.endswith(("url", "_link")):
+            return f"https://example.com/{random.choice(_WORDS)}/{random.randrange(10_000)}"
+        if name.endswith(("secret", "_token")):
+            return f"{name}_{token(name, random.random())}"
+        return random.choice(_AWKWARD) if random.random() < 0.1 else "_".join(random.sample(_WORDS, 2))
+
+    def _integer(self, name: str, shape: Shape, random: Random) -> int:
+        if shape.enum:
+            return int(random.choice(shape.enum))
+        if shape.format == "unix-time":
+            return self._now - random.randrange(2 * 365 * 86_400)
+        if shape.format == "unix-time-ms":
+            return (self._now - random.randrange(86_400)) * 1000 + random.randrange(1000)
+        if shape.format == "amount":
+            return random.choice((0, 1, 999, random.randrange(100_000), random.randrange(10**9)))
+        if name in _BY_NAME:
+            value = _BY_NAME[name](random)
+            return value if isinstance(value, int) else random.randrange(1000)
+        return random.randrange(100)
+
+    def _keys(self, random: Random) -> list[str]:
+        """Names for a map such as metadata, odd ones too."""
+        odd = ("order id", "a.b", 'quo"te', "Key", "key", "ключ")
+        return random.sample((*_WORDS, *odd), random.choice((0, 0, 1, 3)))
+
+
+def minimal(fields: Mapping[str, Shape], *, livemode: bool) -> Body:
+    """An object with nothing set: null where that is allowed, else the emptiest value of the field's type."""
+    body: Body = {}
+    for name, shape in fields.items():
+        if not shape.optional and shape.type != "list":
+            body[name] = livemode if name == "livemode" else _empty(shape)
+    return body
+
+
+def _empty(shape: Shape) -> Any:
+    if shape.nullable:
+        return None
+    if shape.enum:
+        return shape.enum[0]
+    match shape.type:
+        case "integer" | "number":
+            return 0
+        case "boolean":
+            return False
+        case "object":
+            return {name: _empty(inner) for name, inner in shape.fields.items() if not inner.optional}
+        case "array":
+            return []
+        case "map":
+            return {}
+        case "string":
+            return "0" if shape.format == "decimal" else ""
+    return None
