@@ -1,0 +1,182 @@
+"""Which of two changes wins, in every order of arrival."""
+
+import itertools
+
+import pytest
+from messages import FILLER, INTEGER, TEXT, at, record, schema, state
+
+CUSTOMER = schema("customer", name=TEXT, balance=INTEGER)
+LIVE = "SELECT id, name FROM stripe.customer WHERE _sdc_deleted_at IS NULL ORDER BY id"
+
+
+def in_one_batch(messages):
+    return [[CUSTOMER, *messages, state()]]
+
+
+def in_batches_of_one(messages):
+    return [[CUSTOMER, message, state()] for message in messages]
+
+
+batched = pytest.mark.parametrize("batches", [in_one_batch, in_batches_of_one])
+
+
+@batched
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_the_newest_change_wins_in_every_order_of_arrival(load, rows, batches, hard_delete, order):
+    changes = [
+        record("customer", id="cus_1", name="first", as_of=1),
+        record("customer", id="cus_1", name="second", as_of=2),
+        record("customer", id="cus_1", gone=3),
+        record("customer", id="cus_1", name="again", as_of=4),
+    ]
+    for messages in batches([changes[i] for i in order]):
+        load(*messages, hard_delete=hard_delete)
+    assert rows(LIVE) == [("cus_1", "again")]
+    assert rows("SELECT _sdc_as_of::text FROM stripe.customer") == [("2026-01-01 00:00:04+00",)]
+
+
+@batched
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_an_older_change_never_revives_what_is_gone(load, rows, batches, hard_delete, order):
+    changes = [
+        record("customer", id="cus_1", name="first", as_of=1),
+        record("customer", id="cus_1", gone=3),
+        record("customer", id="cus_1", name="late", as_of=2),
+    ]
+    for messages in batches([changes[i] for i in order]):
+        load(*messages, hard_delete=hard_delete)
+    assert rows(LIVE) == []
+    assert rows("SELECT count(*) FROM stripe.customer") == [(0 if hard_delete else 1,)]
+
+
+@batched
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_two_changes_of_one_moment_the_later_to_arrive_wins(load, rows, batches, first):
+    second = {"a": "b", "b": "a"}[first]
+    for messages in batches([record("customer", id="cus_1", name=name, as_of=5) for name in (first, second)]):
+        load(*messages)
+    assert rows(LIVE) == [("cus_1", second)]
+
+
+@batched
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_an_id_that_is_used_again_in_the_second_of_its_deletion_lives(load, rows, batches, hard_delete):
+    for messages in batches([record("customer", id="c", gone=5), record("customer", id="c", name="new", as_of=5)]):
+        load(*messages, hard_delete=hard_delete)
+    assert rows(LIVE) == [("c", "new")]
+
+
+@batched
+def test_a_soft_delete_keeps_the_last_values(load, rows, batches):
+    for messages in batches([record("customer", id="c", name="Ada", balance=7, as_of=1), record("customer", id="c", gone=2)]):
+        load(*messages)
+    assert rows("SELECT name, balance, _sdc_deleted_at::text FROM stripe.customer") == [("Ada", 7, "2026-01-01 00:00:02+00")]
+
+
+def test_deleting_what_was_never_seen_leaves_a_tombstone(load, rows):
+    load(CUSTOMER, record("customer", id="c", gone=2), state())
+    assert rows("SELECT id, name, _sdc_as_of = _sdc_deleted_at FROM stripe.customer") == [("c", None, True)]
+
+
+def test_a_hard_delete_leaves_a_tombstone_outside_the_table(load, rows):
+    load(CUSTOMER, record("customer", id="c", gone=2), state(), hard_delete=True)
+    assert rows("SELECT count(*) FROM stripe.customer") == [(0,)]
+    assert rows("SELECT stream, key, as_of::text FROM stripe._tombstones") == [("customer", ["c"], "2026-01-01 00:00:02+00")]
+
+
+def test_a_hard_delete_that_is_older_than_the_row_does_nothing(load, rows):
+    load(CUSTOMER, record("customer", id="c", name="x", as_of=9), record("customer", id="c", gone=2), state(), hard_delete=True)
+    assert rows(LIVE) == [("c", "x")]
+    assert rows("SELECT count(*) FROM stripe._tombstones") == [(0,)]
+
+
+@batched
+def test_a_gap_filler_fills_a_gap_and_nothing_else(load, rows, batches):
+    fillers = [record("customer", id=name, name="filler", as_of=FILLER) for name in ("gap", "known", "gone")]
+    known = [record("customer", id="known", name="real", as_of=1), record("customer", id="gone", gone=1)]
+    for messages in batches([*known, *fillers]):
+        load(*messages)
+    assert rows(LIVE) == [("gap", "filler"), ("known", "real")]
+
+
+@batched
+def test_a_gap_filler_does_not_bring_a_removed_row_back(load, rows, batches):
+    for messages in batches([record("customer", id="c", gone=1), record("customer", id="c", name="f", as_of=FILLER)]):
+        load(*messages, hard_delete=True)
+    assert rows("SELECT count(*) FROM stripe.customer") == [(0,)]
+
+
+@batched
+def test_a_real_copy_replaces_a_gap_filler(load, rows, batches):
+    changes = [record("customer", id="c", name="f", as_of=FILLER), record("customer", id="c", name="real", as_of=1)]
+    for messages in batches(changes):
+        load(*messages)
+    assert rows(LIVE) == [("c", "real")]
+
+
+def test_a_late_older_change_does_not_win_after_an_unchanged_newer_one(load, rows):
+    """A → B → A: the second A changes nothing, yet B arriving last must not win."""
+    for name, second in (("A", 1), ("A", 3), ("B", 2)):
+        load(CUSTOMER, record("customer", id="c", name=name, as_of=second), state())
+    assert rows(LIVE) == [("c", "A")]
+    assert rows("SELECT _sdc_as_of::text FROM stripe.customer") == [("2026-01-01 00:00:03+00",)]
+
+
+def test_an_unchanged_row_gets_a_newer_as_of_and_keeps_its_other_metadata(load, rows):
+    load(CUSTOMER, record("customer", id="c", name="A", as_of=1), state())
+    before = rows("SELECT _sdc_sequence, _sdc_batched_at FROM stripe.customer")
+    load(CUSTOMER, record("customer", id="c", name="A", as_of=2), state())
+    assert rows("SELECT _sdc_sequence, _sdc_batched_at FROM stripe.customer") == before
+
+
+def test_the_same_window_twice_leaves_identical_tables(load, rows):
+    window = [
+        CUSTOMER,
+        record("customer", id="a", name="x", as_of=1),
+        record("customer", id="b", gone=2),
+        record("customer", id="a", name="y", as_of=3),
+        record("customer", id="f", name="z", as_of=FILLER),
+        state(),
+    ]
+    load(*window)
+    before = rows("SELECT *, xmin, ctid FROM stripe.customer ORDER BY id")
+    load(*window)
+    assert rows("SELECT *, xmin, ctid FROM stripe.customer ORDER BY id") == before
+
+
+def test_moments_in_other_zones_are_compared_as_moments(load, rows):
+    load(
+        CUSTOMER,
+        record("customer", id="c", name="newer", as_of="2026-01-01T02:00:00+01:00"),
+        record("customer", id="c", name="older", as_of="2026-01-01T00:59:59Z"),
+        state(),
+    )
+    assert rows(LIVE) == [("c", "newer")]
+
+
+def test_without_an_as_of_the_last_to_arrive_wins(load, rows):
+    load(
+        schema("customer", ordered=False, name=TEXT),
+        record("customer", id="c", name="1"), record("customer", id="c", name="2"), state({"x": 1}),
+    )  # fmt: skip
+    assert rows("SELECT id, name FROM stripe.customer") == [("c", "2")]
+
+
+def test_a_record_without_an_as_of_in_a_stream_that_has_one_is_refused(load):
+    with pytest.raises(Exception, match="Record 1 of stream 'customer'.*_sdc_as_of"):
+        load(CUSTOMER, record("customer", id="c"), state())
+
+
+def test_a_plain_stream_may_say_that_a_row_is_deleted(load, rows):
+    messages = [schema("u", ordered=False), record("u", id="a"), record("u", {"id": "b", "_sdc_deleted_at": at(1)})]
+    load(*messages)
+    assert rows("SELECT id, _sdc_deleted_at IS NULL FROM stripe.u ORDER BY id") == [("a", True), ("b", False)]
+    load(*messages, hard_delete=True)
+    assert rows("SELECT id FROM stripe.u ORDER BY id") == [("a",)]
+
+
+def test_a_version_does_not_make_a_plain_row_older(load, rows):
+    load(schema("u", ordered=False, n=INTEGER), record("u", id="a", n=1, version=2), record("u", id="a", n=2), state({"x": 1}))
+    assert rows("SELECT n FROM stripe.u") == [(2,)]

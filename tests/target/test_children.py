@@ -1,0 +1,136 @@
+"""Children follow the complete lists of their parents."""
+
+import itertools
+
+import pytest
+from messages import FILLER, TEXT, millis, record, schema, state
+
+INVOICE = schema("invoice", number=TEXT)
+LINE = schema("line_item", key=("invoice_id", "id"), description=TEXT)
+LIVE = "SELECT invoice_id, id FROM stripe.line_item WHERE _sdc_deleted_at IS NULL ORDER BY 1, 2"
+
+
+def invoice(lines, as_of, **more):
+    children = None if lines is None else {"line_item": lines}
+    return record("invoice", id="in_1", as_of=as_of, children=children, **more)
+
+
+def line(name, as_of, invoice_id="in_1"):
+    return record("line_item", invoice_id=invoice_id, id=name, as_of=as_of)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_child_that_is_missing_from_a_complete_list_is_deleted_as_of_the_list(load, rows, hard_delete):
+    load(INVOICE, LINE, invoice(["a", "b"], 1), line("a", 1), line("b", 1), line("x", 1, "in_2"), state())
+    load(INVOICE, LINE, invoice(["a"], 5), line("a", 5), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("in_1", "a"), ("in_2", "x")]
+    if hard_delete:
+        assert rows("SELECT key, as_of::text FROM stripe._tombstones") == [(["in_1", "b"], "2026-01-01 00:00:05+00")]
+    else:
+        gone = "SELECT id, _sdc_deleted_at::text, _sdc_as_of = _sdc_deleted_at FROM stripe.line_item WHERE _sdc_deleted_at IS NOT NULL"
+        assert rows(gone) == [("b", "2026-01-01 00:00:05+00", True)]
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_child_that_a_newer_list_left_out_does_not_come_back_in_any_order(load, rows, hard_delete, size, order):
+    messages = [invoice(["a", "b"], 1), line("a", 1), line("b", 1), invoice(["a"], 2)]
+    arriving = [messages[i] for i in order]
+    for start in range(0, 4, size):
+        load(INVOICE, LINE, *arriving[start : start + size], state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_a_stale_list_deletes_nothing(load, rows):
+    load(INVOICE, LINE, invoice(["a", "b"], 5), line("a", 1), line("b", 1), state())
+    load(INVOICE, LINE, invoice(["a"], 4), state())
+    assert rows(LIVE) == [("in_1", "a"), ("in_1", "b")]
+
+
+def test_a_list_leaves_a_child_alone_that_is_newer(load, rows):
+    load(INVOICE, LINE, line("b", 9), invoice([], 5), state())
+    assert rows(LIVE) == [("in_1", "b")]
+
+
+def test_a_tie_does_not_bring_a_child_back(load, rows):
+    load(INVOICE, LINE, invoice([], 5), state())
+    load(INVOICE, LINE, line("b", 5), state())
+    assert rows(LIVE) == []
+
+
+def test_a_newer_child_comes_back(load, rows):
+    load(INVOICE, LINE, line("b", 1), invoice([], 5), state())
+    load(INVOICE, LINE, invoice(["b"], 6), line("b", 6), state())
+    assert rows(LIVE) == [("in_1", "b")]
+
+
+def test_a_list_counts_although_the_parent_itself_is_older_than_its_row(load, rows):
+    load(INVOICE, LINE, line("a", 1), line("b", 1), invoice(None, 9, number="new"), state())
+    load(INVOICE, LINE, invoice(["a"], 5, number="old"), state())
+    assert rows(LIVE) == [("in_1", "a")]
+    assert rows("SELECT number FROM stripe.invoice") == [("new",)]
+
+
+def test_a_list_counts_although_the_parent_is_unchanged(load, rows):
+    load(INVOICE, LINE, invoice(["a", "b"], 1), line("a", 1), line("b", 1), state())
+    load(INVOICE, LINE, invoice(["a"], 1), state())
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_a_list_that_is_not_complete_is_not_mentioned_and_deletes_nothing(load, rows):
+    load(INVOICE, LINE, invoice(["a"], 1), line("a", 1), state())
+    load(INVOICE, LINE, invoice(None, 5), record("invoice", id="in_1", as_of=6, children={}), state())
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_a_list_of_a_replaced_record_of_the_same_batch_counts(load, rows):
+    load(INVOICE, LINE, line("a", 1), line("b", 1), invoice(["a"], 2), invoice(None, 3), state())
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_the_list_counts_when_the_parent_comes_long_before_the_childs_schema(load, rows):
+    load(INVOICE, LINE, line("a", 1), line("b", 1), state())
+    load(INVOICE, invoice(["a"], 2), state(), LINE, line("a", 2), state(), batch_size_rows=1)
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_only_what_the_list_names_of_a_gap_filler_lives(load, rows):
+    load(INVOICE, LINE, invoice(["a"], 2), state())
+    load(INVOICE, LINE, line("a", FILLER), line("b", FILLER), state())
+    assert rows(LIVE) == [("in_1", "a")]
+
+
+def test_children_with_a_key_of_their_own_are_told_by_parent_and_found_by_index(load, rows):
+    item = schema("item", checkout_session_id=TEXT, quote_id=TEXT)
+    load(
+        schema("checkout.session"), schema("quote"), item,
+        record("item", id="li_1", checkout_session_id="cs_1", as_of=1),
+        record("item", id="li_2", quote_id="cs_1", as_of=1),
+        record("checkout.session", id="cs_1", as_of=2, children={"item": []}),
+        record("quote", id="cs_1", as_of=2, children={"item": ["li_2"]}),
+        state(),
+    )  # fmt: skip
+    assert rows("SELECT id FROM stripe.item WHERE _sdc_deleted_at IS NULL") == [("li_2",)]
+    assert rows("SELECT indexdef FROM pg_indexes WHERE indexname = 'item_checkout_session_id_idx'") == [
+        ("CREATE INDEX item_checkout_session_id_idx ON stripe.item USING btree (checkout_session_id)",)
+    ]
+
+
+def test_with_connected_accounts_a_list_counts_within_its_account(load, rows):
+    key = ("stripe_account_id", "id")
+    load(
+        schema("customer", key=key), schema("tax_id", key=key, customer_id=TEXT),
+        *(record("tax_id", stripe_account_id=a, id="txi_1", customer_id="cus_1", as_of=1) for a in ("acct_a", "acct_b")),
+        record("customer", stripe_account_id="acct_a", id="cus_1", as_of=2, children={"tax_id": []}),
+        state(),
+    )  # fmt: skip
+    assert rows("SELECT stripe_account_id FROM stripe.tax_id WHERE _sdc_deleted_at IS NULL") == [("acct_b",)]
+
+
+def test_an_old_list_spares_a_child_that_a_sweep_saw_later(load, rows):
+    load(INVOICE, LINE, line("a", 1), line("b", 1), state())
+    sweep = [record("line_item", invoice_id="in_1", id=name, as_of=11, version=millis(10)) for name in ("a", "b")]
+    load(INVOICE, LINE, *sweep, state())
+    load(INVOICE, LINE, invoice(["a"], 5), state())
+    assert rows(LIVE) == [("in_1", "a"), ("in_1", "b")]

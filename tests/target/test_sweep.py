@@ -1,0 +1,126 @@
+"""A sweep says what is still there; what it did not bring is gone as of its start."""
+
+import pytest
+from messages import FILLER, INTEGER, TEXT, activate, millis, record, schema, state
+
+COUPON = schema("coupon", name=TEXT)
+LIVE = "SELECT id, name FROM stripe.coupon WHERE _sdc_deleted_at IS NULL ORDER BY id"
+SWEEP = millis(100)
+
+
+def coupon(name, as_of, value="x", **more):
+    return record("coupon", id=name, name=value, as_of=as_of, **more)
+
+
+def swept(name, as_of=101, value="x"):
+    return coupon(name, as_of, value, version=SWEEP)
+
+
+@pytest.fixture
+def loaded(load):
+    load(COUPON, *(coupon(name, 1) for name in ("a", "b", "c")), state())
+    return load
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_what_a_sweep_did_not_bring_is_gone_as_of_its_start(loaded, rows, hard_delete):
+    loaded(COUPON, swept("a"), swept("b"), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x"), ("b", "x")]
+    gone = "SELECT key->>0, as_of::text FROM stripe._tombstones" if hard_delete else (
+        "SELECT id, _sdc_deleted_at::text FROM stripe.coupon WHERE _sdc_deleted_at = _sdc_as_of"
+    )
+    assert rows(gone) == [("c", "2026-01-01 00:01:40+00")]
+
+
+def test_a_sweep_writes_no_row_that_is_unchanged(loaded, rows, connection):
+    before = rows("SELECT ctid, xmin, * FROM stripe.coupon ORDER BY id")
+    loaded(COUPON, *(swept(name) for name in "abc"), state())
+    loaded(COUPON, activate("coupon", SWEEP), state())
+    assert rows("SELECT ctid, xmin, * FROM stripe.coupon ORDER BY id") == before
+    assert rows("SELECT count(*) FROM stripe._sweep_seen") == [(0,)]
+
+
+def test_what_was_seen_before_a_kill_counts_after_the_resumption(loaded, rows):
+    loaded(COUPON, swept("a"), state())
+    loaded(COUPON, swept("b"), state())
+    loaded(COUPON, swept("c"), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
+def test_a_sweep_that_did_not_finish_deletes_nothing(loaded, rows):
+    loaded(COUPON, swept("a"), state())
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
+def test_a_sweep_that_was_activated_before_its_state_was_saved_deletes_nothing_when_it_is_resumed(loaded, rows):
+    """The commit was the last thing that happened; the next run starts with the STATE from before the last page."""
+    loaded(COUPON, swept("a"), swept("b"), swept("c"), activate("coupon", SWEEP), state())
+    loaded(COUPON, swept("c"), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+    assert rows("SELECT count(*) FROM stripe._sweep_seen") == [(0,)]
+
+
+def test_what_changed_after_the_sweeps_start_stays(loaded, rows):
+    loaded(COUPON, coupon("d", 150), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("d", "x")]
+
+
+def test_a_row_that_the_sweep_changed_and_an_event_changed_again_counts_as_seen(loaded, rows):
+    loaded(COUPON, swept("a", 101, "y"), coupon("a", 102, "z"), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "z")]
+
+
+def test_a_late_change_from_before_a_sighting_does_not_win(loaded, rows):
+    """A → B → A again: the sweep's A changes nothing and is only sighted."""
+    loaded(COUPON, swept("a"), state())
+    loaded(COUPON, coupon("a", 50, "late"), state())
+    assert rows(LIVE)[0] == ("a", "x")
+
+
+def test_a_late_change_from_before_a_finished_sweep_does_not_win(loaded, rows):
+    loaded(COUPON, *(swept(name) for name in "abc"), activate("coupon", SWEEP), state())
+    loaded(COUPON, coupon("a", 50, "late"), record("coupon", id="b", gone=60), state())
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
+def test_a_gap_filler_is_taken_after_a_finished_sweep(loaded, rows):
+    loaded(COUPON, *(swept(name) for name in "abc"), activate("coupon", SWEEP), coupon("f", FILLER), state())
+    assert rows(LIVE)[-1] == ("f", "x")
+
+
+def test_what_is_pending_is_stored_before_a_version_is_activated(load, rows):
+    load(COUPON, swept("a"), activate("coupon", SWEEP), coupon("b", 1), state())
+    assert rows(LIVE) == [("a", "x")]
+
+
+def test_a_newer_sweep_takes_the_place_of_an_unfinished_one(loaded, rows):
+    later = millis(200)
+    loaded(COUPON, swept("a"), swept("b"), state())
+    loaded(COUPON, coupon("a", 201, version=later), activate("coupon", later), state())
+    assert rows(LIVE) == [("a", "x")]
+    assert rows("SELECT count(*) FROM stripe._sweep_seen") == [(0,)]
+
+
+def test_a_soft_deleted_row_that_a_sweep_brings_lives_again(loaded, rows):
+    loaded(COUPON, record("coupon", id="a", gone=50), swept("a"), state())
+    assert ("a", "x") in rows(LIVE)
+
+
+def test_activation_can_be_switched_off(loaded, rows):
+    loaded(COUPON, swept("a"), activate("coupon", SWEEP), state(), activate_version=False)
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_plain_streams_older_versions_are_deleted(load, rows, hard_delete):
+    plain = schema("u", ordered=False, n=INTEGER)
+    load(plain, record("u", id="a", version=1), record("u", id="b", version=1), record("u", id="old"))
+    load(plain, record("u", id="a", version=2), activate("u", 2), hard_delete=hard_delete)
+    assert rows("SELECT id FROM stripe.u WHERE _sdc_deleted_at IS NULL") == [("a",)]
+    assert rows("SELECT count(*) FROM stripe.u") == [(1 if hard_delete else 3,)]
+
+
+def test_a_plain_streams_version_needs_the_metadata_columns(load, rows, caplog):
+    load(schema("u", ordered=False), record("u", id="a", version=1), activate("u", 2), add_record_metadata=False)
+    assert rows("SELECT * FROM stripe.u") == [("a",)]
+    assert "needs add_record_metadata" in caplog.text
