@@ -541,6 +541,7 @@ class Backfill:
             if trusted and not sample:
                 parent.complete.add(child.path)
                 return
+            self._samples[child] = self._samples.get(child, 0) + 1
         named = parent.read.id if ask.by == "id" else changes.field_value(parent.json, ask.by)[1]
         value = changes.reference_id(named)
         if value is None:

