@@ -69,6 +69,7 @@ class Account:
         self.ledger = Ledger()
         self.cause = Cause()
         self.event_delay_seconds = 0
+        self.announces_from = 0  # history before this moment leaves no events
 
     def now(self) -> int:
         """Seconds since the epoch, on the account's clock."""
@@ -76,14 +77,21 @@ class Account:
 
     def add(self, object_type: str, body: Body, *, facts: Mapping[str, Any] | None = None) -> Record:
         """Store an object without announcing it. ``created`` is taken from the body, else it is now."""
-        facts = dict(facts or {})
-        created = body.get("created")
-        key = record_key(object_type, body, facts)
-        record = Record(
-            object_type, key, ordered(body), created=created if isinstance(created, int) else self.now(), facts=facts
-        )
+        record = self.new_record(object_type, ordered(body), facts=facts)
         self._inherit_test_clock(record)
         return self.store.put(record)
+
+    def new_record(self, object_type: str, body: Body, *, facts: Mapping[str, Any] | None = None) -> Record:
+        """A record that is not stored yet."""
+        known = dict(facts or {})
+        created = body.get("created")
+        return Record(
+            object_type,
+            record_key(object_type, body, known),
+            body,
+            created=created if isinstance(created, int) else self.now(),
+            facts=known,
+        )
 
     def create(
         self,
@@ -140,7 +148,7 @@ class Account:
         """Append an event, if Stripe has one of that name; ``name`` overrides what the type and verb say."""
         owner = "customer" if record.body.get("customer") is not None else "account"
         kind = name or event_type(record.object, verb, owner=owner)
-        if kind not in self.spec.events:
+        if kind not in self.spec.events or self.now() < self.announces_from:
             return
         data: Body = {"object": snapshot if snapshot is not None else self.renderer.body(record)}
         if previous is not None:
@@ -156,15 +164,8 @@ class Account:
             "request": {"id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key},
             "type": kind,
         }
-        self.store.put(
-            Record(
-                "event",
-                body["id"],
-                body,
-                created=body["created"],
-                facts={"visible_at": self.now() + self.event_delay_seconds} if self.event_delay_seconds else {},
-            )
-        )
+        shown = {"visible_at": self.now() + self.event_delay_seconds} if self.event_delay_seconds else {}
+        self.store.put(self.new_record("event", body, facts=shown))
 
     def forget_old_events(self) -> None:
         """Drop the events that are older than Stripe keeps them."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from stripe_sandbox.account import Account, Cause
+from stripe_sandbox.credit_preview import PREVIEW_LINES_PATH, preview_lines
 from stripe_sandbox.errors import StripeError, missing_parameter, no_such, unknown_parameter, unrecognized_url
 from stripe_sandbox.families import EMBEDDED, LIST_ALIASES
 from stripe_sandbox.forms import Params, as_list, parse_params
@@ -63,6 +64,11 @@ class Api:
         for operation in spec.writes:
             self._routes.add(operation.method.upper(), operation.path, operation)
 
+    def endpoint(self, request: Request) -> str:
+        """The operation that a request is for, such as ``GET /v1/customers/{customer}``; unknown ones share a name."""
+        found = self._routes.find(request.method, unquote(request.path))
+        return f"{request.method} {found[0].path if found is not None else '(unknown)'}"
+
     def answer(self, request: Request) -> Response:
         """Answer one request. Never raises; what goes wrong is an answer too."""
         self._requests += 1
@@ -96,6 +102,8 @@ class Api:
             return self._write(account, key, operation, values, request, request_id)
         params = parse_params(request.query)
         key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read")
+        if operation.path == PREVIEW_LINES_PATH and isinstance(operation, ListEndpoint):
+            return Response(status=200, body=preview_lines(account, operation, params))
         if isinstance(operation, ListEndpoint):
             return Response(status=200, body=account.lists.page(operation, request.path, values, params))
         return Response(status=200, body=pretty(self._retrieve(account, operation, values, params, request)))

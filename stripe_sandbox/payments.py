@@ -72,7 +72,7 @@ def move_money(
         verb=None,
     )
     account.ledger.note(transaction)
-    _show_balance(account)
+    show_balance(account)
     return transaction
 
 
@@ -84,7 +84,7 @@ def settle(account: Account) -> None:
         account.change(transactions[key], {"status": "available"}, verb=None)
         account.ledger.settled(transactions[key])
     if due:
-        _show_balance(account)
+        show_balance(account)
 
 
 def create_intent(account: Account, _path: Mapping[str, str], params: Params) -> Record:
@@ -594,7 +594,8 @@ def _outcome(decline_code: str | None) -> Body:
     }
 
 
-def _show_balance(account: Account) -> None:
+def show_balance(account: Account) -> None:
+    """Bring the balance object in line with the ledger. Nobody announces it."""
     balance = account.store.get("balance", "balance")
     if balance is not None:
         amounts = {status: account.ledger.amounts(status) for status in ("available", "pending")}

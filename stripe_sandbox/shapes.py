@@ -6,13 +6,13 @@ so what is generated points only at ids that are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Final
 
 from stripe_sandbox.ids import token
 from stripe_sandbox.rendering import ordered
-from stripe_sandbox.spec import Shape
+from stripe_sandbox.spec import Shape, Spec
 from stripe_sandbox.store import Body
 
 References = Callable[[tuple[str, ...], Random], str | None]
@@ -21,6 +21,8 @@ References = Callable[[tuple[str, ...], Random], str | None]
 NULL_SHARE: Final = 0.3
 ABSENT_SHARE: Final = 0.4
 MAX_DEPTH: Final = 6
+MANY_VARIANTS: Final = 8  # so many hashes beside a free ``type`` are variants, of which one is there
+CARD_SHARE: Final = 0.6
 _CURRENCIES: Final = ("usd", "eur", "gbp", "jpy", "kwd", "chf", "brl")
 _WORDS: Final = ("amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper")
 _AWKWARD: Final = ("Zürich — Straße №5", "naïve “quoted” text", "日本語のメモ", "line one\nline two", "tab\tand \\ backslash", "🙂☕")
@@ -51,9 +53,13 @@ class Generator:
         references: Where ids of other objects come from.
         now: Unix times lie in the two years before this moment, seconds since the epoch.
         livemode: The mode that objects say they are in.
+        cyclic: Types of objects that may not be embedded where they need not be; see ``cyclic_types``.
     """
 
-    def __init__(self, references: References, *, now: int, livemode: bool) -> None:
+    def __init__(
+        self, references: References, *, now: int, livemode: bool, cyclic: frozenset[str] = frozenset()
+    ) -> None:
+        self._cyclic = cyclic
         self._references = references
         self._now = now
         self._livemode = livemode
@@ -68,7 +74,7 @@ class Generator:
                 body[name] = self._livemode
             elif not (shape.optional and random.random() < ABSENT_SHARE):
                 body[name] = self._value(name, shape, random, 0)
-        self._keep_own_variant(body, fields)
+        self._keep_own_variant(body, fields, random)
         if "id" not in fields:
             del body["id"]
         return ordered(body)
@@ -92,6 +98,10 @@ class Generator:
                 return [item for item in items if item is not None]
             case "map" if shape.values is not None:
                 return {key: self._value(key, shape.values, random, depth + 1) for key in self._keys(random)}
+            case "expandable" if shape.fields:  # an id, or a hash that no list has
+                return self._hash(shape, random, depth) if random.random() < 0.5 else token(name, random.random())
+            case "ref" if shape.nullable and self._cyclic.issuperset(shape.objects):
+                return None
             case "expandable" | "ref" | "union":
                 found = self._references(shape.objects, random)
                 return found if found is not None or shape.nullable else token(shape.objects, random.random())
@@ -103,14 +113,20 @@ class Generator:
             for name, inner in shape.fields.items()
             if inner.type != "list" and not (inner.optional and random.random() < ABSENT_SHARE)
         }
-        self._keep_own_variant(body, shape.fields)
+        self._keep_own_variant(body, shape.fields, random)
         return body
 
-    def _keep_own_variant(self, body: Body, fields: Mapping[str, Shape]) -> None:
+    def _keep_own_variant(self, body: Body, fields: Mapping[str, Shape], random: Random) -> None:
         """Where ``type`` names one of the sibling hashes, the others are not there: Stripe's habit."""
-        kinds = fields["type"].enum if "type" in fields else ()
+        if "type" not in fields or fields["type"].type != "string":
+            return
+        hashes = [name for name, shape in fields.items() if shape.type == "object" and (shape.nullable or shape.optional)]
+        kinds = [name for name in fields["type"].enum if name in hashes]
+        if not fields["type"].enum and len(hashes) >= MANY_VARIANTS:
+            kinds = hashes
+            body["type"] = "card" if "card" in kinds and random.random() < CARD_SHARE else random.choice(kinds)
         for kind in kinds:
-            if kind in fields and kind != body.get("type") and fields[kind].type == "object":
+            if kind != body.get("type"):
                 body.pop(kind, None)
 
     def _text(self, name: str, shape: Shape, random: Random) -> Any:
@@ -146,6 +162,29 @@ class Generator:
         """Names for a map such as metadata, odd ones too."""
         odd = ("order id", "a.b", 'quo"te', "Key", "key", "ключ")
         return random.sample((*_WORDS, *odd), random.choice((0, 0, 1, 3)))
+
+
+def cyclic_types(spec: Spec) -> frozenset[str]:
+    """The types that always embed, directly or not, an object of their own type: an intent's error its intent."""
+    embeds = {name: _embedded(shape.fields.values()) for name, shape in spec.objects.items()}
+
+    def reaches(name: str, target: str, seen: set[str]) -> bool:
+        for inner in embeds.get(name, ()):
+            if inner == target or (inner not in seen and not seen.add(inner) and reaches(inner, target, seen)):
+                return True
+        return False
+
+    return frozenset(name for name in embeds if reaches(name, name, set()))
+
+
+def _embedded(shapes: Iterable[Shape]) -> set[str]:
+    found: set[str] = set()
+    for shape in shapes:
+        if shape.type in ("ref", "union"):
+            found.update(shape.objects)
+        inner = [item for item in (shape.items, shape.values) if item is not None]
+        found |= _embedded([*shape.fields.values(), *inner]) if inner or shape.fields else set()
+    return found
 
 
 def minimal(fields: Mapping[str, Shape], *, livemode: bool) -> Body:

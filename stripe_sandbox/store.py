@@ -104,8 +104,10 @@ class Table:
                 record = self.overridden[index] if index in self.overridden else self.bulk.record(index)
                 if record is not None:
                     yield record
-        for _, _, key in self.order:
-            yield self.records[key]
+        for _, _, key in tuple(self.order):
+            record = self.records.get(key)
+            if record is not None:
+                yield record
 
     def __len__(self) -> int:
         return len(self.records) + (self.bulk.count if self.bulk is not None else 0)

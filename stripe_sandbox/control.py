@@ -1,0 +1,181 @@
+"""``/_sandbox``: what tests and people do to the sandbox rather than to Stripe. Bodies and answers are JSON.
+
+| request | does |
+| --- | --- |
+| ``GET truth[?types=charge,event]`` | all objects, as NDJSON |
+| ``GET requests[?newest=N]``, ``POST requests/reset`` | the request log |
+| ``GET faults``, ``POST faults`` ``{"kind", "path", "probability", "count", …}``, ``DELETE faults`` | what goes wrong |
+| ``POST latency`` ``{"ms"}`` | every answer waits |
+| ``POST rate_limit`` ``{"per_second", "per_endpoint"}`` | 429 beyond that |
+| ``POST products`` ``{"missing": ["issuing"]}`` | products that are not set up |
+| ``POST clock`` ``{"stop_at"}``, ``{"advance"}``, ``{"run": true}`` | the account's time |
+| ``POST tick`` ``{"days"}`` | business goes on for so many days |
+| ``POST vanish`` ``{"object", "id"}`` | an object is gone and no event says so |
+| ``POST change`` ``{"object", "id", "values"}`` | an object changes and no event says so |
+| ``POST events`` ``{"delay_seconds", "api_version"}`` | how late events show, and in which version they are |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from stripe_sandbox.account import Account
+from stripe_sandbox.api import Api
+from stripe_sandbox.errors import SandboxError
+from stripe_sandbox.faults import Fault, FaultKind, Faults, RateLimit, fault_kinds
+from stripe_sandbox.messages import Request, Response
+from stripe_sandbox.products import PRODUCTS
+from stripe_sandbox.rendering import pretty
+from stripe_sandbox.request_log import RequestLog
+from stripe_sandbox.truth import truth_lines
+
+PREFIX = "/_sandbox/"
+
+
+class Controlled(Protocol):
+    """What the control endpoints act on."""
+
+    account: Account
+    api: Api
+    faults: Faults
+    limit: RateLimit
+    requests: RequestLog
+
+    def tick(self, days: int) -> None:
+        """Let business go on for so many days."""
+
+
+def answer(target: Controlled, request: Request) -> Response:
+    """Answer a control request: 404 for an unknown one, 400 with a reason for a wrong one."""
+    action = _ACTIONS.get((request.method, request.path.removeprefix(PREFIX)))
+    if action is None:
+        known = ", ".join(f"{method} {PREFIX}{name}" for method, name in sorted(_ACTIONS))
+        return Response(status=404, body=pretty({"error": f"No {request.method} {request.path} here, but: {known}"}))
+    query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+    try:
+        given = msgspec.json.decode(request.body, type=dict[str, Any]) if request.body else {}
+        result = action(target, {**query, **given})
+    except (SandboxError, msgspec.MsgspecError) as error:
+        return Response(status=400, body=pretty({"error": str(error)}))
+    return result if isinstance(result, Response) else Response(status=200, body=pretty(result))
+
+
+def _truth(target: Controlled, given: Mapping[str, Any]) -> Response:
+    types = [name for name in given.get("types", "").split(",") if name]
+    return Response(status=200, content_type="application/x-ndjson", chunks=truth_lines(target.account, types))
+
+
+def _requests(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    return target.requests.summary(newest=int(given.get("newest", 100)))
+
+
+def _reset_requests(target: Controlled, _given: Mapping[str, Any]) -> dict[str, Any]:
+    target.requests.reset()
+    return {"ok": True}
+
+
+def _show_faults(target: Controlled, _given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"faults": [{**asdict(fault), "kind": fault.kind.value} for fault in target.faults.active]}
+
+
+def _add_fault(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    if given.get("kind") not in fault_kinds():
+        raise SandboxError(f"There is no fault '{given.get('kind')}', but: {', '.join(fault_kinds())}.")
+    try:
+        fault = Fault(**{**given, "kind": FaultKind(given["kind"])})
+    except TypeError as error:
+        names = ", ".join(Fault.__dataclass_fields__)
+        raise SandboxError(f"A fault is described by {names} ({error}).") from error
+    target.faults.active.append(fault)
+    return _show_faults(target, given)
+
+
+def _clear_faults(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    target.faults.active.clear()
+    return _show_faults(target, given)
+
+
+def _latency(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    target.faults.latency_seconds = float(_needed(given, "ms")) / 1000
+    return {"latency_ms": target.faults.latency_seconds * 1000}
+
+
+def _rate_limit(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    target.limit = RateLimit(per_second=given.get("per_second"), per_endpoint=given.get("per_endpoint"))
+    return {"per_second": target.limit.per_second, "per_endpoint": target.limit.per_endpoint}
+
+
+def _products(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    missing = frozenset(_needed(given, "missing"))
+    if not missing <= PRODUCTS.keys():
+        raise SandboxError(f"There is no product {sorted(missing - PRODUCTS.keys())}, but: {', '.join(sorted(PRODUCTS))}.")
+    target.api.missing_products = missing
+    return {"missing": sorted(missing)}
+
+
+def _clock(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    clock = target.account.clock
+    if "stop_at" in given:
+        clock.stop_at(int(given["stop_at"]))
+    if "advance" in given:
+        clock.advance(int(given["advance"]))
+    if given.get("run"):
+        clock.run()
+    return {"now": clock.now()}
+
+
+def _tick(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    target.tick(int(given.get("days", 1)))
+    return {"now": target.account.now()}
+
+
+def _vanish(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    if record is None:
+        raise SandboxError(f"There is no {given['object']} {given['id']} that could vanish.")
+    target.account.delete(record, verb=None)
+    return {"vanished": record.key}
+
+
+def _change(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    if record is None:
+        raise SandboxError(f"There is no {given['object']} {given['id']} to change.")
+    target.account.change(record, _needed(given, "values"), verb=None)
+    return target.account.renderer.body(record)
+
+
+def _events(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    account = target.account
+    account.event_delay_seconds = int(given.get("delay_seconds", account.event_delay_seconds))
+    account.api_version = str(given.get("api_version", account.api_version))
+    return {"delay_seconds": account.event_delay_seconds, "api_version": account.api_version}
+
+
+def _needed(given: Mapping[str, Any], name: str) -> Any:
+    if name not in given:
+        raise SandboxError(f"The request lacks '{name}'.")
+    return given[name]
+
+
+_ACTIONS: Mapping[tuple[str, str], Callable[[Controlled, Mapping[str, Any]], Response | dict[str, Any]]] = {
+    ("GET", "truth"): _truth,
+    ("GET", "requests"): _requests,
+    ("POST", "requests/reset"): _reset_requests,
+    ("GET", "faults"): _show_faults,
+    ("POST", "faults"): _add_fault,
+    ("DELETE", "faults"): _clear_faults,
+    ("POST", "latency"): _latency,
+    ("POST", "rate_limit"): _rate_limit,
+    ("POST", "products"): _products,
+    ("POST", "clock"): _clock,
+    ("POST", "tick"): _tick,
+    ("POST", "vanish"): _vanish,
+    ("POST", "change"): _change,
+    ("POST", "events"): _events,
+}

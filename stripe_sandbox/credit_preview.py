@@ -1,0 +1,44 @@
+"""The lines that a credit note for an invoice would have: ``GET /v1/credit_notes/preview/lines``. Nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stripe_sandbox.account import Account
+from stripe_sandbox.catalog import named
+from stripe_sandbox.forms import Params
+from stripe_sandbox.lists import check_params, limit_of, page_json
+from stripe_sandbox.rendering import at_page_depth, ordered
+from stripe_sandbox.shapes import minimal
+from stripe_sandbox.spec import ListEndpoint
+
+PREVIEW_LINES_PATH: Final = "/v1/credit_notes/preview/lines"
+
+
+def preview_lines(account: Account, endpoint: ListEndpoint, params: Params) -> bytes:
+    """A page of lines, one for each line of the invoice.
+
+    Raises:
+        StripeError: 400 for an unknown invoice or wrong parameters.
+    """
+    check_params(endpoint, params)
+    limit = limit_of(params)
+    invoice = named(account, "invoice", params["invoice"], "invoice")
+    lines = account.store.linked("line_item", "invoice", invoice.key)[::-1]
+    blank = minimal(account.spec.fields("credit_note_line_item"), livemode=account.livemode)
+    bodies = [
+        ordered(
+            {
+                **blank,
+                "id": f"cnli_tmp_{line.key}",
+                "object": "credit_note_line_item",
+                "amount": line.body["amount"],
+                "description": line.body["description"],
+                "invoice_line_item": line.key,
+                "quantity": line.body["quantity"],
+                "type": "invoice_line_item",
+            }
+        )
+        for line in lines[:limit]
+    ]
+    return page_json([at_page_depth(body) for body in bodies], has_more=len(lines) > limit, url=PREVIEW_LINES_PATH)

@@ -1,0 +1,204 @@
+"""The sandbox as one thing: accounts, keys, faults and log behind one handler, and a thread to serve them from.
+
+``Sandbox`` is what tests use::
+
+    with Sandbox(account="full", seed=1) as sandbox:
+        stripe.api_base = sandbox.url
+
+``Service`` is the same without a socket: it answers requests in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from stripe_sandbox import business, control, server, state
+from stripe_sandbox.account import Account
+from stripe_sandbox.api import Api
+from stripe_sandbox.bulk_fill import add_bulks
+from stripe_sandbox.clock import Clock
+from stripe_sandbox.errors import SandboxError
+from stripe_sandbox.faults import Faults, RateLimit
+from stripe_sandbox.ids import token
+from stripe_sandbox.keys import Key, restricted
+from stripe_sandbox.messages import Delivery, Exchange, Request
+from stripe_sandbox.request_log import LoggedRequest, RequestLog
+from stripe_sandbox.seeding import add_singletons, seed_full
+from stripe_sandbox.shapes import Generator, cyclic_types
+from stripe_sandbox.spec import load_spec
+
+TEST_KEY: Final = "sk_test_sandbox"
+LIVE_KEY: Final = "sk_live_sandbox"
+KINDS: Final = ("demo", "full", "empty")
+START_TIMEOUT_SECONDS: Final = 60.0
+
+Result = TypeVar("Result")
+
+
+class Service:
+    """Answers requests.
+
+    Args:
+        account: How the account is filled: ``demo`` (a small business), ``full`` (every type) or ``empty``.
+        seed: Decides everything that looks random.
+        scale: For ``full``: multiplies how many objects there are.
+        bulk: How many virtual objects of a type there are, such as ``{"charge": 1_000_000}``.
+        restricted_keys: Restricted keys and what they may read, such as ``{"rk_test_x": "customer,event"}``.
+        now: Where the account's clock starts, and stands; without it, it is the real time.
+        state_file: Where the account is loaded from, if there is such a file, and saved to.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str = "full",
+        seed: int = 1,
+        scale: int = 1,
+        bulk: Mapping[str, int] | None = None,
+        restricted_keys: Mapping[str, str] | None = None,
+        now: int | None = None,
+        state_file: Path | None = None,
+    ) -> None:
+        if account not in KINDS:
+            raise SandboxError(f"There is no account '{account}', but: {', '.join(KINDS)}.")
+        spec = load_spec()
+        self._kind = account
+        self._state_file = state_file
+        account_id = f"acct_1{token(seed, 'account', length=16)}"
+        self.account = Account(spec, account_id=account_id, seed=seed, clock=Clock(now))
+        self.live_account = Account(spec, account_id=account_id, seed=seed, livemode=True, clock=Clock(now))
+        self.keys = {
+            TEST_KEY: Key(secret=TEST_KEY, account=self.account),
+            LIVE_KEY: Key(secret=LIVE_KEY, account=self.live_account),
+            **{secret: restricted(secret, names, self.account) for secret, names in (restricted_keys or {}).items()},
+        }
+        self.api = Api(spec, self.keys)
+        self.faults = Faults(random=Random(token(seed, "faults")))
+        self.limit = RateLimit()
+        self.requests = RequestLog()
+        _own_objects(self.live_account)
+        self._fill(scale, now)
+        add_bulks(self.account, bulk or {})
+
+    def handle(self, request: Request) -> Exchange:
+        """Answer a request. Control requests are not logged and never go wrong."""
+        if request.path.startswith(control.PREFIX):
+            return Exchange(response=control.answer(self, request))
+        endpoint = self.api.endpoint(request)
+        refusal = self.limit.refusal(endpoint, time.monotonic())
+        if refusal is not None:
+            exchange = Exchange(response=refusal, delay_seconds=self.faults.latency_seconds)
+        else:
+            exchange = self.faults.exchange(request, lambda: self.api.answer(request))
+        self.requests.add(
+            LoggedRequest(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                endpoint=endpoint,
+                status=0 if exchange.delivery is Delivery.RESET else exchange.response.status,
+                at=time.time(),
+                key_last4=request.headers.get("authorization", "")[-4:],
+            )
+        )
+        return exchange
+
+    def tick(self, days: int) -> None:
+        """Let ``days`` days of business happen; the clock moves on by them."""
+        now = self.account.now()
+        self._go_on(since=now, until=now + days * business.DAY)
+        self.account.clock.run()
+
+    def happen(self) -> None:
+        """Let a day's worth of business happen now; the clock stays."""
+        now = self.account.now()
+        self._go_on(since=now, until=now)
+        self.account.clock.run()
+
+    def save(self) -> None:
+        """Write the state file, if there is to be one."""
+        if self._state_file is not None:
+            state.save(self.account, self._state_file, kind=self._kind)
+
+    def _fill(self, scale: int, now: int | None) -> None:
+        account = self.account
+        until = account.now()
+        if self._state_file is not None and self._state_file.exists():
+            saved = state.load(account, self._state_file, kind=self._kind)
+            if self._kind == "demo":
+                business.go_on(account, since=saved.saved_at, until=max(until, saved.saved_at))
+        elif self._kind == "demo":
+            business.open_business(account, until=until)
+        elif self._kind == "full":
+            seed_full(account, scale=scale)
+        else:
+            _own_objects(account)
+        if self._kind == "demo":
+            self.api.missing_products = business.MISSING_PRODUCTS
+        if now is None:
+            account.clock.run_in_real_time()
+
+    def _go_on(self, *, since: int, until: int) -> None:
+        if self._kind != "demo":
+            raise SandboxError(f"Only the demo account has a business that goes on; this one is '{self._kind}'.")
+        business.go_on(self.account, since=since, until=until)
+
+
+class Sandbox(Service):
+    """A service on a socket of its own, served from a thread. The arguments are those of :class:`Service`."""
+
+    url: str
+
+    def start(self, *, host: str = "127.0.0.1", port: int = 0) -> Self:
+        """Serve until ``stop``; ``url`` tells where."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stripe-sandbox", daemon=True)
+        self._thread.start()
+        listening = asyncio.run_coroutine_threadsafe(
+            server.listen(self.handle, self.account.now, host=host, port=port), self._loop
+        )
+        self._server = listening.result(START_TIMEOUT_SECONDS)
+        address = self._server.sockets[0].getsockname()
+        self.url = f"http://{address[0]}:{address[1]}"
+        return self
+
+    def stop(self) -> None:
+        """Close the socket, end the thread and save the state."""
+        self.run(self._server.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_TIMEOUT_SECONDS)
+        with ExitStack() as stack:
+            stack.callback(self._loop.close)
+            self.save()
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Call a function in the server's thread, where alone the account may be touched while it serves."""
+
+        async def call() -> Result:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(START_TIMEOUT_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _own_objects(account: Account) -> None:
+    """What even an empty account has: itself, its balance and settings."""
+    generator = Generator(
+        lambda _types, _random: None, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec)
+    )
+    add_singletons(account, generator, account.random)

@@ -1,0 +1,36 @@
+"""What is really there, beside what any list shows: one line of JSON for every object."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from stripe_sandbox.account import Account
+
+_LINES_A_CHUNK = 200
+
+
+def truth_lines(account: Account, object_types: Collection[str] = ()) -> Iterator[bytes]:
+    """NDJSON chunks: ``{"object", "key", "facts", "data"}``, ``data`` as the API renders it unexpanded.
+
+    Objects that lists hide are among them; ``facts`` says why (``inline``, ``detached``, ``test_clock``) and names
+    parents that the object itself does not.
+    """
+    lines: list[bytes] = []
+    for table in account.store.tables():
+        if object_types and table.object not in object_types:
+            continue
+        for record in table:
+            line = {
+                "object": record.object,
+                "key": record.key,
+                "facts": record.facts,
+                "data": account.renderer.body(record),
+            }
+            lines.append(msgspec.json.encode(line) + b"\n")
+            if len(lines) == _LINES_A_CHUNK:
+                yield b"".join(lines)
+                lines.clear()
+    if lines:
+        yield b"".join(lines)
