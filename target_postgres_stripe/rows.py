@@ -326,8 +326,14 @@ def same_moment(text: str) -> str:
 
 def same_json(text: str) -> str:
     """A JSON value so that the order of members and the spelling of numbers do not count."""
-    decoded = msgspec.json.decode(text, float_hook=lambda number: same_number(number))
+    # The encoder writes a Decimal as a string, so numbers are told apart from strings by a one-element list.
+    decoded = msgspec.json.Decoder(float_hook=lambda number: same_json_number(Decimal(number))).decode(text)
     return msgspec.json.encode(decoded, order="deterministic").decode()
+
+
+def same_json_number(number: Decimal) -> int | list[str]:
+    """A number with a fraction in its spelling as the integer it is, if it is one."""
+    return int(number) if number == number.to_integral_value() else [same_number(str(number))]
 
 
 KEY_FORMATS: dict[ColumnType, Callable[[str], str]] = {

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from singer_sdk.sinks import BatchSink
 
 from target_postgres_stripe.batch import Batch
@@ -20,6 +19,8 @@ from target_postgres_stripe.rows import NullKey, RowReader, UnknownFields, Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import msgspec
 
     from target_postgres_stripe.rows import Row
 
@@ -139,8 +140,3 @@ class PostgresSink(BatchSink):
         if self._replaced:
             self.logger.warning("Stream '%s': %d characters were replaced by U+FFFD.", self.stream_name, self._replaced)
         super().clean_up()
-
-
-def encoded(record: dict[str, Any]) -> msgspec.Raw:
-    """A record that the SDK has decoded, and perhaps transformed, as JSON again; decimals keep all their digits."""
-    return msgspec.Raw(msgspec.json.encode(record, decimal_format="number"))

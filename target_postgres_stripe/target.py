@@ -29,7 +29,7 @@ from target_postgres_stripe.connection import connection_string
 from target_postgres_stripe.errors import RecordRefused, SettingsError, TargetError
 from target_postgres_stripe.load import Loader
 from target_postgres_stripe.reader import LineReader
-from target_postgres_stripe.sinks import PostgresSink, encoded
+from target_postgres_stripe.sinks import PostgresSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +131,9 @@ class TargetPostgresStripe(Target):
         # The streams whose records go to a sink as they are.
         self._direct: dict[str, PostgresSink] = {}
         self._tap_promises_state = False
+        # For stream maps, which want whole records; decimals keep all their digits.
+        self._record_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+        self._record_encoder = msgspec.json.Encoder(decimal_format="number")
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -168,12 +171,13 @@ class TargetPostgresStripe(Target):
         if (sink := self._direct.get(stream)) is not None:
             self._add(sink, message, message.record)
             return
-        record = msgspec.json.decode(message.record, float_hook=Decimal)
+        record = self._record_decoder.decode(message.record)
         for stream_map in self.mapper.stream_maps[stream]:
             transformed = stream_map.transform(dict(record))
             if transformed is not None:
                 self._assert_sink_exists(stream_map.stream_alias)
-                self._add(self._sinks_active[stream_map.stream_alias], message, encoded(transformed))
+                encoded = msgspec.Raw(self._record_encoder.encode(transformed))
+                self._add(self._sinks_active[stream_map.stream_alias], message, encoded)
 
     def _route(self, stream: str) -> None:
         """Find out whether a stream's records go to its sink as they are."""

@@ -17,15 +17,15 @@ class Load:
         self.printed = []
 
     def __call__(self, *messages, **settings):
-        lines = "".join(message if isinstance(message, str) else json.dumps(message) + "\n" for message in messages)
-        return self.lines(lines, **settings)
+        return self.lines((m if isinstance(m, str) else json.dumps(m) + "\n" for m in messages), **settings)
 
     def lines(self, lines, **settings):
+        """Load lines as they come, text or bytes."""
         target = TargetPostgresStripe(config=self.settings | settings)
         output = io.StringIO()
         try:
             with contextlib.redirect_stdout(output):
-                target.listen(io.BytesIO(lines) if isinstance(lines, bytes) else io.StringIO(lines))
+                target.listen(lines)
         finally:
             target.close()
             self.printed = [json.loads(line) for line in output.getvalue().splitlines()]

@@ -1,0 +1,164 @@
+"""STATE: what it covers, what it checks, and where it is written."""
+
+import json
+
+import pytest
+from messages import TEXT, record, schema, state
+
+from target_postgres_stripe.errors import OtherAccount, OtherMode, RecordRefused, StateAhead, TargetError
+
+CUSTOMER = schema("customer", name=TEXT)
+STARTED = {"backfill_started_at": "2026-01-01T00:00:00Z"}
+
+
+def customer(name, as_of=1):
+    return record("customer", id=name, name="x", as_of=as_of)
+
+
+def test_state_is_printed_as_sent_after_its_rows_are_there(load, rows):
+    sent = state(customer=STARTED)
+    assert load(state(), CUSTOMER, customer("a"), sent) == [sent["value"]]
+    assert rows("SELECT id FROM stripe.customer") == [("a",)]
+
+
+def test_every_bookmark_is_a_row_that_a_person_can_read(load, rows):
+    bookmark = STARTED | {
+        "backfill_finished_at": "2026-01-02T00:00:00Z", "listed_at": "2026-01-02T01:00:00+01:00",
+        "events_as_of": None, "open_windows": [], "denied": {"since": "2026-01-03T00:00:00Z", "reason": "no rak_x_read"},
+    }  # fmt: skip
+    load(state(), CUSTOMER, state(customer=bookmark))
+    assert rows("SELECT stream, bookmark, backfill_started_at::text, backfill_finished_at::text, listed_at::text, "
+                "events_as_of, denied FROM stripe._sync_status") == [
+        ("customer", bookmark, "2026-01-01 00:00:00+00", "2026-01-02 00:00:00+00", "2026-01-02 00:00:00+00", None, "no rak_x_read")
+    ]  # fmt: skip
+
+
+def test_the_sync_has_one_row_that_keeps_its_id(load, rows):
+    load(state(account=None), CUSTOMER, state(account=None))
+    first = rows("SELECT id, livemode, account_id FROM stripe._sync")
+    load(state(), state())
+    assert rows("SELECT id, livemode, account_id FROM stripe._sync") == [(first[0][0], False, "acct_1")]
+    assert first[0][1:] == (False, None)
+
+
+def test_another_account_is_refused_before_anything_is_written(load, rows):
+    load(state(), CUSTOMER, customer("a"), state())
+    before = rows("SELECT *, xmin FROM stripe.customer"), rows("SELECT *, xmin FROM stripe._sync")
+    with pytest.raises(OtherAccount, match="holds Stripe account acct_1, but the tap reads account acct_2"):
+        load(state(account="acct_2"), schema("charge"), customer("b"), state(account="acct_2"))
+    assert (rows("SELECT *, xmin FROM stripe.customer"), rows("SELECT *, xmin FROM stripe._sync")) == before
+    assert rows("SELECT to_regclass('stripe.charge')::text") == [(None,)]
+    assert load.printed == []
+
+
+def test_a_live_key_on_a_test_database_is_refused(load):
+    load(state(account=None), state(account=None))
+    with pytest.raises(OtherMode, match="holds test mode rows, but the tap reads with a live mode key"):
+        load(state(account=None, livemode=True))
+
+
+def test_an_account_that_shows_itself_later_in_the_run_is_refused_too(load):
+    load(state(), state())
+    with pytest.raises(OtherAccount):
+        load(state(account=None), CUSTOMER, state(account="acct_2"))
+
+
+@pytest.mark.parametrize("field", ["backfill_started_at", "backfill_finished_at", "listed_at", "events_as_of"])
+def test_a_state_that_is_ahead_of_the_database_is_refused(load, field):
+    load(state(), CUSTOMER, state(customer={field: "2026-01-01T00:00:00Z"}))
+    with pytest.raises(StateAhead, match=f"'customer' says {field} = 2026-01-02.*meltano state clear"):
+        load(state(customer={field: "2026-01-02T00:00:00Z"}))
+
+
+def test_a_state_moved_to_an_empty_database_is_refused(load, rows):
+    with pytest.raises(StateAhead, match="the database recorded none"):
+        load(state(customer=STARTED), CUSTOMER)
+    assert rows("SELECT to_regnamespace('stripe')::text") == [(None,)]
+
+
+def test_a_state_that_is_behind_the_database_is_fine(load, rows):
+    """Killed after the commit and before the STATE was saved."""
+    load(state(), CUSTOMER, state(customer={"events_as_of": "2026-01-02T00:00:00Z"}))
+    load(state(customer={"events_as_of": "2026-01-01T00:00:00Z"}), CUSTOMER, customer("a"), state())
+    load(state(), CUSTOMER, state(customer=STARTED))
+    assert rows("SELECT id FROM stripe.customer") == [("a",)]
+
+
+def test_a_state_that_only_says_denied_is_not_ahead(load):
+    assert load(state(customer={"denied": {"since": "2026-01-01T00:00:00Z", "reason": "no"}})) != []
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ({"bookmarks": {"users": {"replication_key_value": 5}}}, [("users", {"replication_key_value": 5})]),
+        ({"users": 5}, [("users", 5)]),
+        ({}, []),
+    ],
+)
+def test_the_state_of_other_taps_is_kept_and_never_refused(load, rows, value, stored):
+    for _ in range(2):
+        assert load(state({"bookmarks": {}}), schema("users", ordered=False), {"type": "STATE", "value": value})[-1] == value
+    assert rows("SELECT stream, bookmark FROM stripe._sync_status") == stored
+
+
+def test_nothing_that_no_state_covers_is_committed_when_our_tap_is_cut_off(load, rows):
+    printed = load(state(), CUSTOMER, customer("a"), state(customer=STARTED), customer("parent"))
+    assert rows("SELECT id FROM stripe.customer") == [("a",)]
+    assert len(printed) == 1
+
+
+def test_what_other_taps_send_after_their_last_state_is_committed(load, rows):
+    users = schema("users", ordered=False)
+    load(users, record("users", id="a"), state({"users": 1}), record("users", id="b"))
+    assert rows("SELECT id FROM stripe.users ORDER BY id") == [("a",), ("b",)]
+
+
+def test_rows_are_invisible_until_the_state_that_covers_them(load, rows):
+    """Ten rows a batch and a hundred without a STATE: staged, not committed, until the STATE comes."""
+    seen = []
+
+    def lines():
+        yield json.dumps(CUSTOMER) + "\n"
+        for number in range(100):
+            yield json.dumps(customer(f"c{number}")) + "\n"
+        seen.append(rows("SELECT to_regclass('stripe.customer')::text"))
+        yield json.dumps(state()) + "\n"
+        seen.append(rows("SELECT count(*) FROM stripe.customer"))
+
+    load.lines(lines(), batch_size_rows=10)
+    assert seen == [[(None,)], [(100,)]]
+
+
+BAD = record("customer", id="bad", name=5, as_of=1)
+BAD_MOMENT = record("customer", id="bad", name="x", as_of="2026-13-45T00:00:00Z")
+
+
+@pytest.mark.parametrize("bad", [BAD, BAD_MOMENT], ids=["refused by us", "refused by Postgres"])
+def test_a_refused_record_ends_the_run_after_what_came_before_its_state(load, rows, bad):
+    first, second = state(customer=STARTED), state(customer=STARTED | {"n": 2})
+    with pytest.raises(RecordRefused, match=r"Record 4 of stream 'customer'") as caught:
+        load(state(), CUSTOMER, customer("a"), first, customer("a", 2), customer("c"), bad, second, customer("d"), state())
+    assert rows("SELECT id, _sdc_as_of::text FROM stripe.customer") == [("a", "2026-01-01 00:00:01+00")]
+    assert load.printed == [first["value"]]
+    assert "2026-13" not in str(caught.value)
+
+
+def test_a_broken_line_ends_the_run_after_what_a_state_covers(load, rows):
+    with pytest.raises(TargetError, match="Line 5 of the input is not a Singer message"):
+        load(state(), CUSTOMER, customer("a"), state(), '{"type": "RECORD", "stream": "customer", "rec')
+    assert rows("SELECT id FROM stripe.customer") == [("a",)]
+
+
+def test_many_states_share_a_commit_and_the_last_is_printed(load, rows):
+    messages = [message for number in range(50) for message in (customer(f"c{number}"), state(customer={"n": number}))]
+    printed = load(state(), CUSTOMER, *messages)
+    assert printed[-1]["bookmarks"] == {"customer": {"n": 49}}
+    assert len(printed) < 10
+    assert rows("SELECT count(*), count(DISTINCT xmin::text) FROM stripe.customer") == [(50, 1)]
+
+
+def test_bookmarks_that_did_not_change_are_not_written_again(load, rows):
+    load(state(), state(customer=STARTED), state(customer=STARTED))
+    load(state(customer=STARTED), CUSTOMER, customer("a"), state(customer=STARTED | {"n": 1}))
+    assert rows("SELECT bookmark FROM stripe._sync_status") == [(STARTED | {"n": 1},)]
