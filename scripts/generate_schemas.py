@@ -44,6 +44,7 @@ class Table:
         self.library = library
         self.lists = [self._list(each) for each in library.operations if each["list"] and each["method"] == "get"]
         self.lists += [self._extra_list(each) for each in facts.EXTRA_LISTS]
+        self.lists += [self._extra_list(each) for each in self._by_customer()]
         listed = {name for each in self.lists for name in each["objects"]}
         self.names = sorted(listed | set(facts.ALSO_TABLES))
         self.events = self._events()
@@ -74,6 +75,20 @@ class Table:
             "asks": asks,
             "owned": owned,
         }
+
+    def _by_customer(self) -> list[dict[str, Any]]:
+        """Return the readings of what a customer on a test clock has."""
+        ask = {"of": "customer", "signals": ("test_clock",), "optional": True}
+        return [
+            {"path": each["path"], "parent": "customer", "parameter": "customer", "asks": (ask,)}
+            for each in self.library.operations
+            if each["list"]
+            and each["method"] == "get"
+            and each["params"].get("customer", {}).get("type") == "string"
+            and not each["required"]
+            and each["path"] not in facts.QUERY_PARENTS
+            and each["path"] not in facts.NOT_BY_CUSTOMER
+        ]
 
     def _extra_list(self, extra: dict[str, Any]) -> dict[str, Any]:
         single = "object" in extra

@@ -91,11 +91,11 @@ def settings_table(plugin: dict[str, Any]) -> str:
 def readme(text: str, blocks: dict[str, str]) -> str:
     """Return the README with the generated blocks replaced."""
     for name, block in blocks.items():
-        pattern = re.compile(rf"(<!-- generated: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- generated: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
         if not pattern.search(text):
             message = f"README.md has no block <!-- generated: {name} --> … <!-- end -->"
             raise SystemExit(message)
-        text = pattern.sub(lambda match, block=block: match[1] + block + match[2], text)
+        text = pattern.sub(lambda match, block=block: match[1] + block + "\n" + match[2], text)
     return text
 
 

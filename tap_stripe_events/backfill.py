@@ -125,7 +125,6 @@ class _Unit:
 
     Attributes:
         open: Requests that are not answered yet.
-        sampled: Some of them show whether signals can be trusted: the next page waits for them.
         held: Changes to deliver before the parents.
         parents: The page's objects, and those of child lists that have children themselves; innermost last.
     """
@@ -134,7 +133,6 @@ class _Unit:
     last_id: str | None
     last_created: int | None
     open: int = 0
-    sampled: bool = False
     held: list[Change] = field(default_factory=list)
     parents: list[_Parent] = field(default_factory=list)
 
@@ -212,6 +210,8 @@ class Backfill:
         self._needs: dict[str, bool | None] = {}  # None: asked, not answered
         self._waiting_for_need: dict[str, list[Request]] = {}
         self._samples: dict[StripeList, int] = {}
+        self._samples_open: dict[StripeList, int] = {}
+        self._undecided: dict[StripeList, list[tuple[_Unit, _Parent, Ask]]] = {}
         self._distrusted: set[StripeList] = set()
         self._asked_once: dict[tuple[str, str], None] = {}
         self._copies_sent: dict[tuple[str, str], None] = {}
@@ -377,7 +377,7 @@ class Backfill:
     def _split(self, window: _Window, found: list[StripeJson]) -> None:
         """Hand the older part of a long window to places in flight that are free."""
         root = window.root
-        if not root.created or not window.ordered or window.oldest is None or window.units[-1].sampled:
+        if not root.created or not window.ordered or window.oldest is None:
             return
         span = max(1, found[0]["created"] - window.oldest)
         free = self._client.max_concurrent_requests - self._client.in_flight - len(self._pages) - len(self._children)
@@ -535,13 +535,16 @@ class Backfill:
         if not self._selected & leads_to(child) or child in self._denied_children:
             return
         sample = False
-        if ask.only_sampled or (ask.signals and self._says_nothing(parent.json, ask)):
-            trusted = child not in self._distrusted
-            sample = (ask.sampled or ask.only_sampled) and self._samples.get(child, 0) < _SAMPLE
-            if trusted and not sample:
-                parent.complete.add(child.path)
+        if child not in self._distrusted and (ask.only_sampled or self._says_nothing(parent.json, ask)):
+            may_be_wrong = ask.sampled or ask.only_sampled
+            sample = may_be_wrong and self._samples.get(child, 0) < _SAMPLE
+            if not sample:
+                if may_be_wrong and self._samples_open.get(child):
+                    unit.open += 1
+                    self._undecided.setdefault(child, []).append((unit, parent, ask))
+                else:
+                    parent.complete.add(child.path)
                 return
-            self._samples[child] = self._samples.get(child, 0) + 1
         named = parent.read.id if ask.by == "id" else changes.field_value(parent.json, ask.by)[1]
         value = changes.reference_id(named)
         if value is None:
@@ -554,7 +557,7 @@ class Backfill:
 
     def _says_nothing(self, json_object: StripeJson, ask: Ask) -> bool:
         values = [changes.field_value(json_object, signal) for signal in ask.signals]
-        return all(there and not value for there, value in values)
+        return bool(values) and all(there and not value for there, value in values)
 
     def _remember(self, path: str, identifier: str) -> None:
         _remember(self._asked_once, (path, identifier))
@@ -600,7 +603,9 @@ class Backfill:
                 sample=sample,
             )
             unit.open += 1
-            unit.sampled = unit.sampled or sample
+            if sample:
+                self._samples[child] = self._samples.get(child, 0) + 1
+                self._samples_open[child] = self._samples_open.get(child, 0) + 1
             request = _child_request(purpose, after)
             if needs is None or self._needs.get(needs):
                 self._children.append(request)
@@ -608,10 +613,13 @@ class Backfill:
                 self._request_if_needed(needs, request)
 
     def _request_if_needed(self, name: str, request: Request) -> None:
+        purpose = request.purpose
         if self._needs.get(name) is False:
-            request.purpose.unit.open -= 1
-            if request.purpose.parent is not None:
-                request.purpose.parent.complete.add(request.purpose.child.path)
+            purpose.unit.open -= 1
+            if purpose.parent is not None:
+                purpose.parent.complete.add(purpose.child.path)
+            if purpose.sample:
+                self._samples_open[purpose.child] -= 1
             return
         self._waiting_for_need.setdefault(name, []).append(request)
         if name not in self._needs:
@@ -631,6 +639,7 @@ class Backfill:
                 self._children.append(request)
             else:
                 self._request_if_needed(name, request)
+                yield from self._decide(request.purpose.child)
                 yield from self._deliver(request.purpose.unit.window)
 
     def _take_child_page(
@@ -657,7 +666,19 @@ class Backfill:
             case _:
                 self.skipped[child] = self.skipped.get(child, 0) + 1
                 unit.open -= 1
+        if purpose.sample and "starting_after" not in answer.request.parameters:
+            self._samples_open[child] -= 1
+            yield from self._decide(child)
         yield from self._deliver(unit.window)
+
+    def _decide(self, child: StripeList) -> Iterator[Change | WindowsMoved | ListClosed]:
+        """Ask for what waited for the sample, or not, once the sample has told."""
+        if self._samples_open.get(child) and child not in self._distrusted:
+            return
+        for unit, parent, ask in self._undecided.pop(child, []):
+            unit.open -= 1
+            self._ask(unit, parent, ask, child)
+            yield from self._deliver(unit.window)
 
     def _take_children(self, purpose: _ChildPurpose, answer: Answer) -> None:
         unit, child, parent = purpose.unit, purpose.child, purpose.parent
@@ -733,9 +754,7 @@ class Backfill:
             yield ListClosed(root=root)
 
     def _may_go_on(self, window: _Window) -> bool:
-        if window.exhausted or window.requested or len(window.units) >= _UNITS_AHEAD:
-            return False
-        return not any(unit.sampled for unit in window.units)
+        return not window.exhausted and not window.requested and len(window.units) < _UNITS_AHEAD
 
     def _with_children(self, parent: _Parent) -> Change:
         """Return a parent's change with the ids of its children, where their complete list is known."""

@@ -93,6 +93,11 @@ class Bookmarks:
         identifier = self._state["account"]["id"]
         return identifier if isinstance(identifier, str) else None
 
+    @property
+    def livemode(self) -> bool:
+        """Whether the account is read in live mode."""
+        return bool(self._state["account"]["livemode"])
+
     def _stream(self, stream: str) -> dict[str, Any]:
         bookmark: dict[str, Any] = self._state.setdefault("bookmarks", {}).setdefault(stream, {})
         return bookmark

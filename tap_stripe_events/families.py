@@ -45,12 +45,17 @@ def names_by_stream() -> dict[str, str]:
 
 
 @cache
-def roots_of(name: str) -> frozenset[StripeList]:
-    """Return the root lists that must be read for every row of this type to be seen."""
-    return frozenset(_roots_of(name, ()))
+def roots_of(name: str, *, optional: bool = False) -> frozenset[StripeList]:
+    """Return the root lists that rows of this type come from.
+
+    Args:
+        name: The type.
+        optional: Also those that add rows if they are read anyway.
+    """
+    return frozenset(_roots_of(name, (), optional=optional))
 
 
-def _roots_of(name: str, path: tuple[str, ...]) -> Iterator[StripeList]:
+def _roots_of(name: str, path: tuple[str, ...], *, optional: bool) -> Iterator[StripeList]:
     if name in path:
         return
     for each in STRIPE_LISTS:
@@ -59,11 +64,11 @@ def _roots_of(name: str, path: tuple[str, ...]) -> Iterator[StripeList]:
         if each.parent is None:
             yield each
         for ask in each.asks:
-            if not ask.optional:
-                yield from _roots_of(ask.of, (*path, name))
+            if optional or not ask.optional:
+                yield from _roots_of(ask.of, (*path, name), optional=optional)
     for owner, each_object in STRIPE_OBJECTS.items():
         if name in each_object.dependents.values():
-            yield from _roots_of(owner, (*path, name))
+            yield from _roots_of(owner, (*path, name), optional=optional)
 
 
 def needed_roots(names: Collection[str]) -> tuple[StripeList, ...]:

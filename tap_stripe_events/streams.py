@@ -4,9 +4,10 @@ The SDK's way of writing a record (conform types, pop what is deselected, apply 
 catalog or a stream map asks for it; else a record is written as it is.
 """
 
+import logging
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk.helpers.types import Context, Record
@@ -15,7 +16,6 @@ from singer_sdk.mapper import SameRecordTransform
 from tap_stripe_events import changes
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, Change
 from tap_stripe_events.errors import TapError
-from tap_stripe_events.families import roots_of
 from tap_stripe_events.objects import StripeObject
 from tap_stripe_events.sync import Activate, Checkpoint, Run
 
@@ -49,10 +49,12 @@ class StripeStream(Stream):
         """Never at the beginning: a listing says what is gone when it is finished."""
         return False
 
-    @property
-    def is_listed(self) -> bool:
-        """Whether a run brings rows by itself, rather than inside other objects only."""
-        return bool(roots_of(self._stripe_object.name))
+    def log(self, msg: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        """Log what the SDK says of one stream, quietly: all streams are read together, and the run tells how it goes."""
+        super().log(msg, *args, level=logging.DEBUG if level == logging.INFO else level, **kwargs)
+
+    def log_sync_costs(self) -> None:
+        """Say nothing: the run has told."""
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Yield this stream's records, and hand other streams theirs as they come."""

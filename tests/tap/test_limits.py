@@ -1,0 +1,112 @@
+"""The budget and the meaning of answers: pure decisions."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
+
+
+def refusal(status: int = 400, **fields: Any) -> Refusal:
+    return Refusal(
+        status=status,
+        code=fields.get("code", "none"),
+        parameter=fields.get("parameter", "none"),
+        message=fields.get("message", "no"),
+        request="req_1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error", "expected"),
+    [
+        (200, {}, None, Verdict.TAKE),
+        (200, {}, refusal(), Verdict.REFUSED),
+        (429, {}, refusal(429, code="rate_limit"), Verdict.RETRY),
+        (429, {}, refusal(429, code="lock_timeout"), Verdict.RETRY),
+        (429, {"Stripe-Should-Retry": "false"}, refusal(429), Verdict.REFUSED),
+        (409, {}, refusal(409), Verdict.RETRY),
+        (500, {}, None, Verdict.RETRY),
+        (503, {}, refusal(503), Verdict.RETRY),
+        (400, {"Stripe-Should-Retry": "true"}, refusal(), Verdict.RETRY),
+        (401, {}, refusal(401), Verdict.KEY_REFUSED),
+        (403, {}, refusal(403, message="Having the 'rak_charge_read' permission …"), Verdict.DENIED),
+        (403, {}, None, Verdict.RETRY),
+        (404, {}, None, Verdict.RETRY),
+        (404, {}, refusal(404, code="resource_missing", parameter="id"), Verdict.GONE),
+        (400, {}, refusal(code="resource_missing", parameter="starting_after"), Verdict.CURSOR_GONE),
+        (400, {}, refusal(code="resource_missing", parameter="customer"), Verdict.GONE),
+        (400, {}, refusal(message="Could not find line items for this Checkout Session"), Verdict.GONE),
+        (400, {}, refusal(message="This property cannot be expanded (tiers)."), Verdict.NOT_EXPANDABLE),
+        (400, {}, refusal(code="parameter_unknown", parameter="x"), Verdict.REFUSED),
+        (402, {}, refusal(402), Verdict.REFUSED),
+    ],
+)
+def test_an_answer_means_one_thing(
+    status: int, headers: dict[str, str], error: Refusal | None, expected: Verdict
+) -> None:
+    assert verdict(status, headers, error) is expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your account is not set up to use Issuing. Please visit the dashboard to get started.",
+        "Your account is not set up to use Identity. Please have an account admin visit …",
+        "Unrecognized request URL (GET: /v1/treasury/financial_accounts). (Hint: Have you onboarded to Treasury?)",
+        "This endpoint is only available in testmode. Try using your test keys instead.",
+        "This API surface is not enabled for testmode usage.",
+        "Your account is not authorized to send Forwarding requests in livemode.",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_product_that_is_not_set_up_is_known_by_stripes_words(message: str, status: int) -> None:
+    assert verdict(status, {}, refusal(status, message=message)) is Verdict.NOT_SET_UP
+
+
+def test_a_missing_permission_is_named() -> None:
+    message = "The provided key does not have access. Having the 'rak_customer_read' permission would allow this."
+    assert refusal(403, message=message).permission == "rak_customer_read"
+    assert refusal(403, message="no").permission is None
+
+
+@pytest.mark.parametrize(("attempt", "least", "most"), [(1, 0.25, 0.5), (2, 0.5, 1), (5, 4, 8), (9, 15, 30)])
+def test_waits_double_with_jitter_up_to_half_a_minute(attempt: int, least: float, most: float) -> None:
+    assert retry_seconds(attempt, {}, 0.0) == least
+    assert retry_seconds(attempt, {}, 1.0) == most
+
+
+def test_stripes_own_word_on_when_to_retry_is_followed() -> None:
+    assert 7 <= retry_seconds(1, {"Retry-After": "7"}, 0.5) <= 8
+    assert retry_seconds(1, {"Retry-After": "99999"}, 0.0) == 120
+    assert retry_seconds(1, {"Retry-After": "soon"}, 1.0) == 0.5
+
+
+@given(
+    per_second=st.integers(1, 30),
+    per_endpoint=st.integers(1, 30),
+    asks=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.2)), max_size=200),
+)
+def test_no_second_holds_more_than_the_budget(per_second: int, per_endpoint: int, asks: list[Any]) -> None:
+    budget = Budget(per_second=per_second, per_endpoint_second=per_endpoint)
+    now, starts = 0.0, []
+    for endpoint, pause in asks:
+        now += pause
+        now += budget.delay(endpoint, now)
+        assert budget.delay(endpoint, now) <= 1e-9
+        budget.reserve(endpoint, now)
+        starts.append((now, endpoint))
+    for begin, _ in starts:
+        within = [endpoint for start, endpoint in starts if begin <= start < begin + 1.0]
+        assert len(within) <= per_second
+        assert all(within.count(each) <= per_endpoint for each in "abc")
+
+
+def test_an_idle_budget_lets_a_burst_through_at_once() -> None:
+    budget = Budget(per_second=10, per_endpoint_second=5)
+    for position in range(10):
+        endpoint = "ab"[position % 2]
+        assert budget.delay(endpoint, 100.0) == 0.0
+        budget.reserve(endpoint, 100.0)
+    assert budget.delay("c", 100.0) > 1.0
