@@ -6,13 +6,16 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stripe_sandbox import server
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.faults import RateLimit
 from stripe_sandbox.sandbox import KINDS, TEST_KEY, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 SAVE_SECONDS = 30.0
 
@@ -38,7 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="decides everything that looks random (default: %(default)s)")
     add("--scale", type=int, default=1, help="with --account full: that many times the objects")
     add("--bulk", action="append", default=[], metavar="TYPE=N", help="N more objects of a type: charge=1000000")
-    add("--restricted", action="append", default=[], metavar="KEY=NAMES", help="a restricted key and what it may read: rk_test_x=customer,event")
+    add(
+        "--restricted",
+        action="append",
+        default=[],
+        metavar="KEY=NAMES",
+        help="a restricted key and what it may read: rk_test_x=customer,event",
+    )
     add("--now", type=int, help="stop the account's clock at this unix time")
     add("--state", type=Path, help="go on from this file if it is there, and save to it")
     add("--alive", type=float, default=0, metavar="SECONDS", help="a day's business happens every so many seconds")
@@ -89,7 +98,9 @@ async def _serve(service: Service, options: argparse.Namespace) -> int:
     service.save()
     if options.port_file is not None:
         options.port_file.write_text(f"{port}\n")
-    sys.stdout.write(f"Sandbox Stripe ({options.account} account {service.account.id}) on http://{host}:{port}, key {TEST_KEY}\n")
+    sys.stdout.write(
+        f"Sandbox Stripe ({options.account} account {service.account.id}) on http://{host}:{port}, key {TEST_KEY}\n"
+    )
     sys.stdout.flush()
     tasks = [asyncio.create_task(_every(SAVE_SECONDS, service.save))]
     if options.alive > 0:

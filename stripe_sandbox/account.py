@@ -6,10 +6,9 @@ that Stripe would. Only the server's loop touches an account.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.families import CHILD_LISTS, EMBEDDED, event_type
@@ -19,8 +18,12 @@ from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.lists import Lists
 from stripe_sandbox.rendering import Renderer, embedded_types, ordered
 from stripe_sandbox.shapes import minimal
-from stripe_sandbox.spec import Spec
 from stripe_sandbox.store import Body, Record, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stripe_sandbox.spec import Spec
 
 _SCOPED: Final = {"capability": "account"}  # ids that are unique only within a parent
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final
+import traceback
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from stripe_sandbox.account import Account, Cause
@@ -20,26 +18,23 @@ from stripe_sandbox.keys import Key, authenticate
 from stripe_sandbox.messages import Request, Response
 from stripe_sandbox.products import demand_product
 from stripe_sandbox.rendering import parse_expand, pretty
+from stripe_sandbox.replays import Replays
 from stripe_sandbox.routes import Routes
 from stripe_sandbox.spec import ListEndpoint, Retrieve, Spec, Write
 from stripe_sandbox.store import Body, Record
 from stripe_sandbox.upcoming import UPCOMING_PATH, upcoming_invoice
 from stripe_sandbox.writes import write
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
 _SINGLETONS: Final = frozenset({"/v1/balance", "/v1/balance_settings", "/v1/tax/settings"})
 _STUBBED: Final = frozenset({"customer"})  # types that are answered as {id, object, deleted} once they are deleted
-MAX_REPLAYS: Final = 10_000
+
+logger = logging.getLogger(__name__)
 
 Operation = ListEndpoint | Retrieve | Write
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Replay:
-    """The answer to a request with an idempotency key, and what was asked."""
-
-    digest: bytes
-    response: Response
 
 
 class Api:
@@ -49,7 +44,7 @@ class Api:
         self._spec = spec
         self._keys = keys
         self._routes: Routes[Operation] = Routes()
-        self._replays: dict[tuple[str, str], _Replay] = {}
+        self._replays = Replays()
         self._requests = 0
         self.missing_products: frozenset[str] = frozenset()
         by_path = {endpoint.path: endpoint for endpoint in spec.lists}
@@ -78,13 +73,13 @@ class Api:
         key: Key | None = None
         try:
             key = authenticate(self._keys, request.headers)
-            if version is not None and not _VERSION.fullmatch(version):
-                raise StripeError(400, f"Invalid Stripe API version: {version}")
+            _check_version(version)
             headers.append(("Stripe-Version", version or key.account.api_version))
             if "idempotency-key" in request.headers:
                 headers.append(("Idempotency-Key", request.headers["idempotency-key"]))
             response = self._answer(key, request, request_id)
-        except StripeError as error:
+        except Exception as failure:  # noqa: BLE001 - the rim: whatever fails is answered
+            error = failure if isinstance(failure, StripeError) else _own_failure(request)
             mode = "/test" if key is None or not key.account.livemode else ""
             url = f"https://dashboard.stripe.com{mode}/workbench/logs?object={request_id}"
             response = Response(status=error.status, body=pretty(error.body(url)), headers=error.headers)
@@ -99,7 +94,15 @@ class Api:
         demand_product(self.missing_products, request.method, request.path, livemode=account.livemode)
         if isinstance(operation, Write):
             key.demand(operation.object or request.path.split("/")[2], "write")
-            return self._write(account, key, operation, values, request, request_id)
+            replayed = self._replays.find(key.secret, request)
+            if replayed is not None:
+                return replayed
+            account.cause = Cause(request_id=request_id, idempotency_key=request.headers.get("idempotency-key"))
+            try:
+                response = self._write(account, operation, values, request)
+            finally:
+                account.cause = Cause()
+            return self._replays.keep(key.secret, request, request_id, response)
         params = parse_params(request.query)
         key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read")
         if operation.path == PREVIEW_LINES_PATH and isinstance(operation, ListEndpoint):
@@ -133,9 +136,7 @@ class Api:
         paths = as_list("expand", params.get("expand", ""))
         return account.renderer.body(record, parse_expand(paths, self._spec, [record.object], listed=False))
 
-    def _record(
-        self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params
-    ) -> Record:
+    def _record(self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params) -> Record:
         """The object that a path names, or the deleted one that is still told of."""
         object_type = operation.object
         if operation.path == "/v1/account":
@@ -147,7 +148,9 @@ class Api:
         *parents, (name, key) = values.items()
         if object_type == "capability":
             key = f"{parents[0][1]}:{key}"
-        types = next((e.children for e in EMBEDDED if object_type in e.children and len(e.children) > 1), (object_type,))
+        types = next(
+            (e.children for e in EMBEDDED if object_type in e.children and len(e.children) > 1), (object_type,)
+        )
         if len(values) == 1 and object_type not in ("cash_balance", "treasury.financial_account_features"):
             types = (object_type,)
         record = account.store.get(object_type, key)
@@ -160,53 +163,24 @@ class Api:
                 raise no_such(object_type.replace("_", " "), key, param=name)
         return record
 
-    def _write(
-        self,
-        account: Account,
-        key: Key,
-        operation: Write,
-        values: Mapping[str, str],
-        request: Request,
-        request_id: str,
-    ) -> Response:
-        replay_key = request.headers.get("idempotency-key")
-        digest = hashlib.blake2b(f"{request.method} {request.path}\n".encode() + request.body).digest()
-        replay = self._replays.get((key.secret, replay_key)) if replay_key is not None else None
-        if replay is not None:
-            if replay.digest != digest:
-                raise StripeError(
-                    400,
-                    f"Keys for idempotent requests can only be used with the same parameters they were first used "
-                    f"with. Try using a key other than '{replay_key}' if you meant to execute a different request.",
-                    type="idempotency_error",
-                )
-            earlier = replay.response
-            return Response(
-                status=earlier.status,
-                body=earlier.body,
-                headers=(("Idempotent-Replayed", "true"), ("Original-Request", dict(earlier.headers)["Original-Request"])),
-            )
-        response = self._perform(account, operation, values, request, Cause(request_id=request_id, idempotency_key=replay_key))
-        if replay_key is not None and response.status != HTTPStatus.CONFLICT:
-            response = Response(status=response.status, body=response.body, headers=(("Original-Request", request_id),))
-            self._replays[key.secret, replay_key] = _Replay(digest=digest, response=response)
-            while len(self._replays) > MAX_REPLAYS:
-                del self._replays[next(iter(self._replays))]
-        return response
-
-    def _perform(
-        self, account: Account, operation: Write, values: Mapping[str, str], request: Request, cause: Cause
-    ) -> Response:
+    def _write(self, account: Account, operation: Write, values: Mapping[str, str], request: Request) -> Response:
         params = parse_params(request.query) | parse_params(request.body.decode())
         paths = as_list("expand", params.pop("expand", ""))
         expand = parse_expand(paths, self._spec, [operation.object] if operation.object else [], listed=False)
-        account.cause = cause
-        try:
-            result = write(account, operation, values, params)
-        finally:
-            account.cause = Cause()
+        result = write(account, operation, values, params)
         body = account.renderer.body(result, expand) if isinstance(result, Record) else result
         return Response(status=200, body=pretty(body))
+
+
+def _check_version(version: str | None) -> None:
+    if version is not None and not _VERSION.fullmatch(version):
+        raise StripeError(400, f"Invalid Stripe API version: {version}")
+
+
+def _own_failure(request: Request) -> StripeError:
+    """Called while a fault of the sandbox's own is handled: the log has it, the client gets a 500."""
+    logger.error("The sandbox failed at %s %s:\n%s", request.method, request.path, traceback.format_exc())
+    return StripeError(500, "The sandbox failed. Its log says why.", type="api_error")
 
 
 def _existing(account: Account, types: tuple[str, ...], key: str, param: str) -> Record:

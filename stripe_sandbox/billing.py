@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.catalog import demand, existing, line_items, line_price, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.customers import give_discount, payment_method
 from stripe_sandbox.errors import StripeError, wrong_state
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
-from stripe_sandbox.invoices import add_line, add_pending_items, draft, finalize, new_item, pay_invoice, subscription_parent, total_up
+from stripe_sandbox.invoices import (
+    add_line,
+    add_pending_items,
+    draft,
+    finalize,
+    new_item,
+    pay_invoice,
+    subscription_parent,
+    total_up,
+)
 from stripe_sandbox.periods import add_interval, nth_period
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 ENDED: Final = frozenset({"canceled", "incomplete_expired"})
 _EXTRAS: Final = frozenset(
@@ -45,11 +57,15 @@ def create_subscription(account: Account, _path: Mapping[str, str], params: Para
     extras = {name: params.pop(name) for name in list(params) if name in _EXTRAS}
     values = values_from_params(account, "subscription", params)
     if "default_payment_method" in extras:
-        values["default_payment_method"] = payment_method(account, extras["default_payment_method"], "default_payment_method").key
+        values["default_payment_method"] = payment_method(
+            account, extras["default_payment_method"], "default_payment_method"
+        ).key
     wanted = [dict(as_dict("items", item)) for item in as_list("items", extras["items"])]
     prices = [line_price(account, item, f"items[{number}]") for number, item in enumerate(wanted)]
     if any(price.body["recurring"] is None for price in prices):
-        raise wrong_state("The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.")
+        raise wrong_state(
+            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`."
+        )
     now = account.now()
     trial_end = _trial_end(extras, now)
     subscription = account.create(
@@ -130,7 +146,11 @@ def renew(account: Account, subscription: Record) -> None:
         account.change(item, {"current_period_end": period[1], "current_period_start": period[0]}, verb=None)
     values = {"status": "active"} if subscription.body["status"] == "trialing" else {}
     account.change(subscription, values, verb=None)
-    account.announce(subscription, "updated", previous={"status": "trialing"} if values else {"latest_invoice": subscription.body["latest_invoice"]})
+    account.announce(
+        subscription,
+        "updated",
+        previous={"status": "trialing"} if values else {"latest_invoice": subscription.body["latest_invoice"]},
+    )
     invoice = bill(account, subscription, "subscription_cycle", period)
     if invoice.body["status"] == "open" and subscription.body["collection_method"] == "charge_automatically":
         _collect(account, subscription, invoice)
@@ -142,7 +162,11 @@ def renew_due(account: Account, *, test_clock: str | None = None) -> int:
     for subscription in list(account.store.table("subscription").records.values()):
         if subscription.link("test_clock") != test_clock:
             continue
-        while subscription.body["status"] not in ENDED and (end := period_end(account, subscription)) is not None and end <= account.now():
+        while (
+            subscription.body["status"] not in ENDED
+            and (end := period_end(account, subscription)) is not None
+            and end <= account.now()
+        ):
             renew(account, subscription)
             renewed += 1
     return renewed
@@ -180,16 +204,27 @@ def change_subscription(account: Account, path: Mapping[str, str], params: Param
     extras = {name: params.pop(name) for name in list(params) if name in _EXTRAS}
     values = values_from_params(account, "subscription", params, subscription.body)
     if "default_payment_method" in extras:
-        values["default_payment_method"] = payment_method(account, extras["default_payment_method"], "default_payment_method").key
+        values["default_payment_method"] = payment_method(
+            account, extras["default_payment_method"], "default_payment_method"
+        ).key
     if values.get("cancel_at_period_end"):
         values["cancel_at"] = period_end(account, subscription)
         values["canceled_at"] = account.now()
-        values["cancellation_details"] = {**subscription.body["cancellation_details"], "reason": "cancellation_requested"}
+        values["cancellation_details"] = {
+            **subscription.body["cancellation_details"],
+            "reason": "cancellation_requested",
+        }
     elif values.get("cancel_at_period_end") is False:
         values |= {"cancel_at": None, "canceled_at": None}
     before = account.renderer.body(subscription)["items"]
     for number, item in enumerate(as_list("items", extras.get("items", ""))):
-        _change_item_by_params(account, subscription, dict(as_dict(f"items[{number}]", item)), number, prorate=extras.get("proration_behavior") != "none")
+        _change_item_by_params(
+            account,
+            subscription,
+            dict(as_dict(f"items[{number}]", item)),
+            number,
+            prorate=extras.get("proration_behavior") != "none",
+        )
     _discounts(account, subscription, extras)
     changed = {name: subscription.body[name] for name, value in values.items() if subscription.body[name] != value}
     account.change(subscription, values, verb=None)
@@ -266,7 +301,10 @@ def delete_subscription_item(account: Account, path: Mapping[str, str], _params:
     item = existing(account, "subscription_item", path["item"], "item")
     subscription = existing(account, "subscription", item.body["subscription"])
     if len(account.store.linked("subscription_item", "subscription", subscription.key)) == 1:
-        raise wrong_state("A subscription must have at least one active plan. To cancel a subscription, please use the cancel API endpoint.")
+        raise wrong_state(
+            "A subscription must have at least one active plan. "
+            "To cancel a subscription, please use the cancel API endpoint."
+        )
     before = account.renderer.body(subscription)["items"]
     account.delete(item, verb=None)
     _prices_changed(account, subscription)
@@ -280,7 +318,11 @@ def create_schedule(account: Account, _path: Mapping[str, str], params: Params) 
     if "from_subscription" in params:
         subscription = named(account, "subscription", params["from_subscription"], "from_subscription")
         end = period_end(account, subscription) or now
-        phase = {"start_date": subscription.body["start_date"], "end_date": end, "items": _phase_items(account, subscription)}
+        phase = {
+            "start_date": subscription.body["start_date"],
+            "end_date": end,
+            "items": _phase_items(account, subscription),
+        }
         values: Body = {
             "current_phase": {"end_date": end, "start_date": subscription.body["start_date"]},
             "customer": subscription.body["customer"],
@@ -295,13 +337,18 @@ def create_schedule(account: Account, _path: Mapping[str, str], params: Params) 
             {
                 "start_date": start,
                 "end_date": add_interval(start, "month", 1),
-                "items": [{"price": i.get("price"), "quantity": as_int("quantity", i.get("quantity", 1))} for i in as_list("items", phase.get("items", ""))],
+                "items": [
+                    {"price": i.get("price"), "quantity": as_int("quantity", i.get("quantity", 1))}
+                    for i in as_list("items", phase.get("items", ""))
+                ],
             }
             for phase in as_list("phases", params["phases"])
         ]
         customer = named(account, "customer", params["customer"], "customer")
         values = {"customer": customer.key, "phases": phases, "status": "not_started"}
-    schedule = account.create("subscription_schedule", {"end_behavior": params.get("end_behavior", "release"), "metadata": {}, **values})
+    schedule = account.create(
+        "subscription_schedule", {"end_behavior": params.get("end_behavior", "release"), "metadata": {}, **values}
+    )
     if values.get("subscription") is not None:
         account.change(existing(account, "subscription", values["subscription"]), {"schedule": schedule.key})
     return schedule
@@ -313,7 +360,9 @@ def cancel_schedule(account: Account, path: Mapping[str, str], _params: Params) 
     subscription = account.store.get("subscription", schedule.body["subscription"] or "")
     if subscription is not None and subscription.body["status"] not in ENDED:
         end_subscription(account, subscription)
-    return account.change(schedule, {"canceled_at": account.now(), "current_phase": None, "status": "canceled"}, verb="canceled")
+    return account.change(
+        schedule, {"canceled_at": account.now(), "current_phase": None, "status": "canceled"}, verb="canceled"
+    )
 
 
 def release_schedule(account: Account, path: Mapping[str, str], _params: Params) -> Record:
@@ -340,7 +389,14 @@ def create_quote(account: Account, _path: Mapping[str, str], params: Params) -> 
     values = values_from_params(account, "quote", params)
     return account.create(
         "quote",
-        {"id": quote_id, "amount_subtotal": total, "amount_total": total, "expires_at": account.now() + 30 * 86_400, "status": "draft", **values},
+        {
+            "id": quote_id,
+            "amount_subtotal": total,
+            "amount_total": total,
+            "expires_at": account.now() + 30 * 86_400,
+            "status": "draft",
+            **values,
+        },
     )
 
 
@@ -387,10 +443,22 @@ def create_payment_link(account: Account, _path: Mapping[str, str], params: Para
     link_id = account.ids.next("payment_link")
     line_items(account, items, {"payment_link": link_id})
     values = values_from_params(account, "payment_link", params)
-    return account.create("payment_link", {"id": link_id, "active": True, "currency": "eur", "metadata": {}, "url": f"https://buy.example.com/{link_id}", **values})
+    return account.create(
+        "payment_link",
+        {
+            "id": link_id,
+            "active": True,
+            "currency": "eur",
+            "metadata": {},
+            "url": f"https://buy.example.com/{link_id}",
+            **values,
+        },
+    )
 
 
-def _new_item(account: Account, subscription: Record, price: Record, item: Mapping[str, Any], period: tuple[int, int]) -> Record:
+def _new_item(
+    account: Account, subscription: Record, price: Record, item: Mapping[str, Any], period: tuple[int, int]
+) -> Record:
     given = {name: item[name] for name in ("metadata", "tax_rates", "billing_thresholds") if name in item}
     return account.create(
         "subscription_item",
@@ -428,7 +496,7 @@ def _bill_item(account: Account, invoice: Record, item: Record, period: tuple[in
         account,
         invoice,
         amount=0 if free else (price.body["unit_amount"] or 0) * quantity,
-        description=f"Trial period for {name}" if free else f"{quantity} × {name}",
+        description=f"Trial period for {name}" if free else f"{quantity} x {name}",
         price=price,
         quantity=quantity,
         period=period,
@@ -460,7 +528,9 @@ def _collect(account: Account, subscription: Record, invoice: Record) -> None:
             account.change(subscription, {"status": "active"})
 
 
-def _change_item_by_params(account: Account, subscription: Record, item: dict[str, Any], number: int, *, prorate: bool) -> None:
+def _change_item_by_params(
+    account: Account, subscription: Record, item: dict[str, Any], number: int, *, prorate: bool
+) -> None:
     if "id" not in item:
         items = account.store.linked("subscription_item", "subscription", subscription.key)
         period = (items[0].body["current_period_start"], items[0].body["current_period_end"])
@@ -474,9 +544,15 @@ def _change_item_by_params(account: Account, subscription: Record, item: dict[st
     _prices_changed(account, subscription)
 
 
-def _change_item(account: Account, subscription: Record, item: Record, given: Mapping[str, Any], *, prorate: bool) -> None:
+def _change_item(
+    account: Account, subscription: Record, item: Record, given: Mapping[str, Any], *, prorate: bool
+) -> None:
     """Change an item's price or quantity; the rest of the period is credited and billed anew with the next invoice."""
-    values: Body = values_from_params(account, "subscription_item", {name: given[name] for name in ("metadata", "quantity", "tax_rates") if name in given})
+    values: Body = values_from_params(
+        account,
+        "subscription_item",
+        {name: given[name] for name in ("metadata", "quantity", "tax_rates") if name in given},
+    )
     if {"price", "price_data", "plan"} & given.keys():
         price = line_price(account, given, "item")
         values |= {"price": price.key, "plan": price.key}
@@ -489,7 +565,12 @@ def _change_item(account: Account, subscription: Record, item: Record, given: Ma
     customer = existing(account, "customer", subscription.body["customer"])
     share = (end - account.now()) / (end - start)
     for amount, text in ((-round(old * share), "Unused time"), (round(new * share), "Remaining time")):
-        item_params = {"amount": str(amount), "currency": subscription.body["currency"], "description": f"{text} on subscription", "proration": "true"}
+        item_params = {
+            "amount": str(amount),
+            "currency": subscription.body["currency"],
+            "description": f"{text} on subscription",
+            "proration": "true",
+        }
         new_item(account, customer, item_params, None)
 
 
@@ -514,7 +595,11 @@ def _discounts(account: Account, subscription: Record, extras: Mapping[str, Any]
     given += [{name: extras[name]} for name in ("coupon", "promotion_code") if extras.get(name)]
     keys = []
     for number, item in enumerate(given):
-        code = named(account, "promotion_code", item["promotion_code"], f"discounts[{number}][promotion_code]") if "promotion_code" in item else None
+        code = (
+            named(account, "promotion_code", item["promotion_code"], f"discounts[{number}][promotion_code]")
+            if "promotion_code" in item
+            else None
+        )
         coupon_id = code.body["promotion"]["coupon"] if code is not None else item.get("coupon")
         coupon = named(account, "coupon", coupon_id, f"discounts[{number}][coupon]")
         keys.append(give_discount(account, subscription, coupon, promotion_code=code).key)
@@ -550,23 +635,25 @@ def _without_billing_choices(params: Params) -> None:
         params.pop(name, None)
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/subscriptions"): create_subscription,
-        ("POST", "/v1/subscriptions/{subscription_exposed_id}"): change_subscription,
-        ("DELETE", "/v1/subscriptions/{subscription_exposed_id}"): cancel_by_request,
-        ("DELETE", "/v1/subscriptions/{subscription_exposed_id}/discount"): delete_subscription_discount,
-        ("POST", "/v1/subscriptions/{subscription}/pause"): pause_subscription,
-        ("POST", "/v1/subscriptions/{subscription}/resume"): resume_subscription,
-        ("POST", "/v1/subscription_items"): create_subscription_item,
-        ("POST", "/v1/subscription_items/{item}"): change_subscription_item,
-        ("DELETE", "/v1/subscription_items/{item}"): delete_subscription_item,
-        ("POST", "/v1/subscription_schedules"): create_schedule,
-        ("POST", "/v1/subscription_schedules/{schedule}/cancel"): cancel_schedule,
-        ("POST", "/v1/subscription_schedules/{schedule}/release"): release_schedule,
-        ("POST", "/v1/quotes"): create_quote,
-        ("POST", "/v1/quotes/{quote}/accept"): accept_quote,
-        ("POST", "/v1/checkout/sessions"): create_checkout_session,
-        ("POST", "/v1/payment_links"): create_payment_link,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/subscriptions"): create_subscription,
+            ("POST", "/v1/subscriptions/{subscription_exposed_id}"): change_subscription,
+            ("DELETE", "/v1/subscriptions/{subscription_exposed_id}"): cancel_by_request,
+            ("DELETE", "/v1/subscriptions/{subscription_exposed_id}/discount"): delete_subscription_discount,
+            ("POST", "/v1/subscriptions/{subscription}/pause"): pause_subscription,
+            ("POST", "/v1/subscriptions/{subscription}/resume"): resume_subscription,
+            ("POST", "/v1/subscription_items"): create_subscription_item,
+            ("POST", "/v1/subscription_items/{item}"): change_subscription_item,
+            ("DELETE", "/v1/subscription_items/{item}"): delete_subscription_item,
+            ("POST", "/v1/subscription_schedules"): create_schedule,
+            ("POST", "/v1/subscription_schedules/{schedule}/cancel"): cancel_schedule,
+            ("POST", "/v1/subscription_schedules/{schedule}/release"): release_schedule,
+            ("POST", "/v1/quotes"): create_quote,
+            ("POST", "/v1/quotes/{quote}/accept"): accept_quote,
+            ("POST", "/v1/checkout/sessions"): create_checkout_session,
+            ("POST", "/v1/payment_links"): create_payment_link,
+        }
+    )
 )

@@ -8,13 +8,15 @@ and ``created`` filters cost the same at any size.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _ID_BITS: Final = 40
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15 % (1 << _ID_BITS) | 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.bulk import Bulk, Link
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.families import id_prefix
@@ -14,6 +12,11 @@ from stripe_sandbox.ids import token
 from stripe_sandbox.rendering import at_page_depth
 from stripe_sandbox.shapes import Generator
 from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stripe_sandbox.account import Account
 
 VARIANTS: Final = 16
 _FIRST_CREATED: Final = 1_317_427_200  # October 2011, when the oldest accounts began

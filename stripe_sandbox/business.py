@@ -7,15 +7,19 @@ a saved state the same way.
 
 from __future__ import annotations
 
-from random import Random
-from typing import Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox import billing, catalog, customers, invoices, payments
-from stripe_sandbox.account import Account
 from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
 from stripe_sandbox.seeding import add_singletons
 from stripe_sandbox.shapes import Generator, cyclic_types
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 DAY: Final = 86_400
 HISTORY_DAYS: Final = 540
@@ -33,7 +37,30 @@ _CATALOG: Final = (
     ("Taster Year", 24_900, "year", 10),
 )
 _SHOP: Final = (("Hand grinder", 8_900), ("Pour-over kettle", 5_400), ("Filter papers", 790))
-_PER_MILLE_A_DAY: Final = {"cancel": 1.2, "quantity": 1.0, "refund": 12, "dispute": 2.5, "shop": 250, "service": 60, "credit": 25}
+_PER_MILLE_A_DAY: Final = MappingProxyType(
+    {
+        "cancel": 1.2,
+        "quantity": 1.0,
+        "refund": 12,
+        "dispute": 2.5,
+        "shop": 250,
+        "service": 60,
+        "credit": 25,
+    }
+)
+_SHARES: Final = MappingProxyType(
+    {
+        "has_tax_id": 0.3,
+        "leaves_at_period_end": 0.7,
+        "new_card": 0.15,  # a day, while a payment fails
+        "partner_discount": 0.05,
+        "refund_is_whole": 0.6,
+        "trial": 0.1,
+        "visa": 0.6,
+        "weak_card": 0.05,  # fails from the second payment on
+        "welcome_discount": 0.15,
+    }
+)
 _WORTH_CREDITING: Final = 2_000
 _SIGN_UPS: Final = (0.12, 0.75)  # a day, at the beginning and at the end
 
@@ -60,6 +87,9 @@ class Business:
         self._collect_again()
         self._pay_out()
 
+    def _happens(self, name: str) -> bool:
+        return self._random.random() < _SHARES[name]
+
     def _pass_time(self) -> None:
         """Not everything happens in one second."""
         clock = self._account.clock
@@ -73,18 +103,23 @@ class Business:
         params: dict[str, Any] = {
             "name": f"{random.choice(_KINDS)} {number} {random.choice(_FORMS)}",
             "email": f"kunde{number}@example.com",
-            "address": {"city": city, "country": "DE", "line1": f"Marktstraße {random.randint(1, 180)}", "postal_code": f"{random.randint(10_000, 99_999)}"},
+            "address": {
+                "city": city,
+                "country": "DE",
+                "line1": f"Marktstraße {random.randint(1, 180)}",
+                "postal_code": f"{random.randint(10_000, 99_999)}",
+            },
             "metadata": {"channel": random.choice(("fair", "search", "word_of_mouth"))},
         }
         customer = customers.create_customer(account, {}, params)
-        weak = random.random() < 0.05  # noqa: PLR2004 - one card of twenty will fail
-        card = "visa" if weak or random.random() < 0.6 else "mastercard"  # noqa: PLR2004
+        weak = self._happens("weak_card")
+        card = "visa" if weak or self._happens("visa") else "mastercard"
         details = {**_details(customer.body)}
         method = customers.new_card_method(account, card, {"billing_details": details})
         customers.attach(account, method, customer)
         settings = {**customer.body["invoice_settings"], "default_payment_method": method.key}
         account.change(customer, {"invoice_settings": settings})
-        if random.random() < 0.3:  # noqa: PLR2004 - business customers
+        if self._happens("has_tax_id"):
             tax = {"type": "eu_vat", "value": f"DE{random.randint(10**8, 10**9 - 1)}"}
             customers.create_tax_id(account, {"customer": customer.key}, tax)
         self._subscribe(customer)
@@ -100,12 +135,11 @@ class Business:
             "default_tax_rates": [self._tax_rate()],
             "metadata": {"grind": random.choice(("beans", "espresso", "filter"))},
         }
-        chance = random.random()
-        if chance < 0.15:  # noqa: PLR2004 - share of welcome discounts
+        if self._happens("welcome_discount"):
             params["discounts"] = [{"coupon": "WELCOME10"}]
-        elif chance < 0.2:  # noqa: PLR2004 - share of partners
+        elif self._happens("partner_discount"):
             params["discounts"] = [{"coupon": "PARTNER15"}]
-        elif chance < 0.3:  # noqa: PLR2004 - share of trials
+        elif self._happens("trial"):
             params["trial_period_days"] = "14"
         billing.create_subscription(account, {}, params)
 
@@ -117,7 +151,7 @@ class Business:
                 self._pass_time()
             if chance < _PER_MILLE_A_DAY["cancel"]:
                 path = {"subscription_exposed_id": subscription.key}
-                if random.random() < 0.7:  # noqa: PLR2004 - most leave at the end of what they paid for
+                if self._happens("leaves_at_period_end"):
                     billing.change_subscription(account, path, {"cancel_at_period_end": "true"})
                 else:
                     billing.cancel_by_request(account, path, {"cancellation_details": {"feedback": "too_expensive"}})
@@ -152,10 +186,17 @@ class Business:
                 item = {"amount": "4900", "currency": _CURRENCY, "description": "Machine service"}
                 invoices.new_item(account, customer, item, None)
         for _ in range(_times(random, _PER_MILLE_A_DAY["credit"] / 1000)):
-            paid = [i for i in account.store.table("invoice").records.values() if i.body["amount_paid"] >= _WORTH_CREDITING]
+            paid = [
+                i for i in account.store.table("invoice").records.values() if i.body["amount_paid"] >= _WORTH_CREDITING
+            ]
             if paid:
                 self._pass_time()
-                credit = {"invoice": random.choice(paid).key, "amount": "500", "credit_amount": "500", "reason": "order_change"}
+                credit = {
+                    "invoice": random.choice(paid).key,
+                    "amount": "500",
+                    "credit_amount": "500",
+                    "reason": "order_change",
+                }
                 invoices.create_credit_note(account, {}, credit)
 
     def _complain(self) -> None:
@@ -165,7 +206,7 @@ class Business:
         for charge in recent:
             chance = random.random() * 1000 * 10  # each charge is looked at on about ten days
             if chance < _PER_MILLE_A_DAY["refund"]:
-                part = charge.body["amount"] if random.random() < 0.6 else charge.body["amount"] // 2  # noqa: PLR2004
+                part = charge.body["amount"] if self._happens("refund_is_whole") else charge.body["amount"] // 2
                 payments.refund(account, charge, part, {"reason": "requested_by_customer"})
             elif chance < _PER_MILLE_A_DAY["refund"] + _PER_MILLE_A_DAY["dispute"]:
                 payments.open_dispute(account, charge, random.choice(("fraudulent", "product_not_received")))
@@ -175,14 +216,14 @@ class Business:
 
     def _collect_again(self) -> None:
         """Invoices whose payment failed are tried again; some customers bring a new card, some are given up."""
-        account, random = self._account, self._random
+        account = self._account
         for subscription in self._live_subscriptions():
             if subscription.body["status"] != "past_due":
                 continue
             invoice = account.store.get("invoice", subscription.body["latest_invoice"] or "")
             if invoice is None or invoice.body["status"] != "open":
                 continue
-            if random.random() < 0.15:  # noqa: PLR2004 - a week, on average
+            if self._happens("new_card"):
                 for method in account.store.linked("payment_method", "customer", subscription.body["customer"]):
                     method.facts.pop("decline_code", None)
                 invoices.pay_invoice(account, invoice)
@@ -255,23 +296,61 @@ def _set_up(account: Account) -> None:
         lambda _types, _random: None, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec)
     )
     add_singletons(account, generator, account.random)
-    bank = {"account": account.id, "country": "DE", "currency": _CURRENCY, "last4": "3000", "status": "verified", "bank_name": "STRIPE TEST BANK"}
+    bank = {
+        "account": account.id,
+        "country": "DE",
+        "currency": _CURRENCY,
+        "last4": "3000",
+        "status": "verified",
+        "bank_name": "STRIPE TEST BANK",
+    }
     account.create("bank_account", bank, verb=None)
     payments.show_balance(account)
     catalog.create_coupon(account, {}, {"id": "WELCOME10", "percent_off": "10", "duration": "once", "name": "Welcome"})
-    catalog.create_coupon(account, {}, {"id": "PARTNER15", "percent_off": "15", "duration": "forever", "name": "Partners"})
-    catalog.create_promotion_code(account, {}, {"promotion": {"type": "coupon", "coupon": "WELCOME10"}, "code": "HELLO"})
-    account.create("tax_rate", {"active": True, "country": "DE", "display_name": "USt.", "effective_percentage": 7.0, "inclusive": False, "metadata": {}, "percentage": 7.0, "rate_type": "percentage", "tax_type": "vat"})
+    catalog.create_coupon(
+        account, {}, {"id": "PARTNER15", "percent_off": "15", "duration": "forever", "name": "Partners"}
+    )
+    catalog.create_promotion_code(
+        account, {}, {"promotion": {"type": "coupon", "coupon": "WELCOME10"}, "code": "HELLO"}
+    )
+    account.create(
+        "tax_rate",
+        {
+            "active": True,
+            "country": "DE",
+            "display_name": "USt.",
+            "effective_percentage": 7.0,
+            "inclusive": False,
+            "metadata": {},
+            "percentage": 7.0,
+            "rate_type": "percentage",
+            "tax_type": "vat",
+        },
+    )
     for number, (name, amount, interval, _) in enumerate(_CATALOG):
         product = catalog.create_product(account, {}, {"name": name})
-        price = {"product": product.key, "currency": _CURRENCY, "unit_amount": str(amount), "lookup_key": f"plan_{number}", "recurring": {"interval": interval}}
+        price = {
+            "product": product.key,
+            "currency": _CURRENCY,
+            "unit_amount": str(amount),
+            "lookup_key": f"plan_{number}",
+            "recurring": {"interval": interval},
+        }
         catalog.create_price(account, {}, price)
     for name, amount in _SHOP:
-        catalog.create_product(account, {}, {"name": name, "default_price_data": {"currency": _CURRENCY, "unit_amount": str(amount)}})
+        catalog.create_product(
+            account, {}, {"name": name, "default_price_data": {"currency": _CURRENCY, "unit_amount": str(amount)}}
+        )
 
 
 def _details(customer: Body) -> Body:
-    return {"address": customer["address"], "email": customer["email"], "name": customer["name"], "phone": None, "tax_id": None}
+    return {
+        "address": customer["address"],
+        "email": customer["email"],
+        "name": customer["name"],
+        "phone": None,
+        "tax_id": None,
+    }
 
 
 def _times(random: Random, expected: float) -> int:

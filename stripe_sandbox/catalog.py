@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, invalid_parameter, missing_parameter, no_such, no_such_reference
 from stripe_sandbox.forms import Params, as_dict, as_list
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 _PRICE_DATA: Final = frozenset(
     {"currency", "product", "product_data", "recurring", "tax_behavior", "unit_amount", "unit_amount_decimal"}
@@ -37,7 +40,7 @@ def existing(account: Account, object_type: str, key: str, param: str = "id") ->
     """
     record = account.store.get(object_type, key)
     if record is None:
-        raise no_such(object_type.split(".")[-1].replace("_", " "), key, param=param)
+        raise no_such(object_type.rpartition(".")[2].replace("_", " "), key, param=param)
     return record
 
 
@@ -49,7 +52,7 @@ def named(account: Account, object_type: str, key: Any, param: str) -> Record:
     """
     record = account.store.get(object_type, key) if isinstance(key, str) else None
     if record is None:
-        raise no_such_reference(object_type.split(".")[-1].replace("_", " "), str(key), param)
+        raise no_such_reference(object_type.rpartition(".")[2].replace("_", " "), str(key), param)
     return record
 
 
@@ -84,9 +87,7 @@ def delete_product(account: Account, path: Mapping[str, str], _params: Params) -
     return account.renderer.stub(product)
 
 
-def create_price(
-    account: Account, _path: Mapping[str, str], params: Params, *, inline: bool = False
-) -> Record:
+def create_price(account: Account, _path: Mapping[str, str], params: Params, *, inline: bool = False) -> Record:
     """``POST /v1/prices``. An ``inline`` one, from ``price_data``, is never listed. Recurring ones have a plan too."""
     demand(params, "currency")
     product_data = params.pop("product_data", None)
@@ -138,9 +139,18 @@ def create_plan(account: Account, _path: Mapping[str, str], params: Params) -> R
     values = values_from_params(account, "plan", params)
     plan = account.create(
         "plan",
-        {"active": True, "billing_scheme": "per_unit", "interval_count": 1, "usage_type": "licensed", **chosen_id, **values},
+        {
+            "active": True,
+            "billing_scheme": "per_unit",
+            "interval_count": 1,
+            "usage_type": "licensed",
+            **chosen_id,
+            **values,
+        },
     )
-    recurring = {name: plan.body.get(name) for name in ("interval", "interval_count", "meter", "trial_period_days", "usage_type")}
+    recurring = {
+        name: plan.body.get(name) for name in ("interval", "interval_count", "meter", "trial_period_days", "usage_type")
+    }
     account.create(
         "price",
         {
@@ -198,7 +208,9 @@ def line_price(account: Account, item: Mapping[str, Any], param: str) -> Record:
     if "price_data" in item:
         price_data = dict(as_dict(f"{param}[price_data]", item["price_data"]))
         for name in price_data.keys() - _PRICE_DATA:
-            raise invalid_parameter(f"{param}[price_data][{name}]", f"Received unknown parameter: {name}", code="parameter_unknown")
+            raise invalid_parameter(
+                f"{param}[price_data][{name}]", f"Received unknown parameter: {name}", code="parameter_unknown"
+            )
         return create_price(account, {}, price_data, inline=True)
     if "price" in item:
         return named(account, "price", item["price"], f"{param}[price]")
@@ -237,9 +249,7 @@ def _chosen_id(account: Account, object_type: str, params: Params) -> Body:
     if chosen is None:
         return {}
     if account.store.get(object_type, chosen) is not None:
-        raise StripeError(
-            400, f"{object_type.title()} already exists.", code="resource_already_exists", param="id"
-        )
+        raise StripeError(400, f"{object_type.title()} already exists.", code="resource_already_exists", param="id")
     return {"id": chosen}
 
 
@@ -275,16 +285,18 @@ def _plan_values(price: Body) -> Body:
     }
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/products"): create_product,
-        ("POST", "/v1/products/{id}"): change_product,
-        ("DELETE", "/v1/products/{id}"): delete_product,
-        ("POST", "/v1/prices"): create_price,
-        ("POST", "/v1/prices/{price}"): change_price,
-        ("POST", "/v1/plans"): create_plan,
-        ("DELETE", "/v1/plans/{plan}"): delete_plan,
-        ("POST", "/v1/coupons"): create_coupon,
-        ("POST", "/v1/promotion_codes"): create_promotion_code,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/products"): create_product,
+            ("POST", "/v1/products/{id}"): change_product,
+            ("DELETE", "/v1/products/{id}"): delete_product,
+            ("POST", "/v1/prices"): create_price,
+            ("POST", "/v1/prices/{price}"): change_price,
+            ("POST", "/v1/plans"): create_plan,
+            ("DELETE", "/v1/plans/{plan}"): delete_plan,
+            ("POST", "/v1/coupons"): create_coupon,
+            ("POST", "/v1/promotion_codes"): create_promotion_code,
+        }
+    )
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.errors import invalid_parameter, no_such_reference, unknown_parameter
 from stripe_sandbox.forms import Params, as_bool, as_dict, as_int, as_list, as_str
-from stripe_sandbox.spec import Shape
-from stripe_sandbox.store import Body
+
+if TYPE_CHECKING:
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.spec import Shape
+    from stripe_sandbox.store import Body
 
 READ_ONLY: Final = frozenset({"created", "deleted", "livemode", "object"})
 
@@ -38,7 +40,7 @@ def values_from_params(
     return values
 
 
-def _coerce(shape: Shape, name: str, value: Any, current: Any, exists: Exists) -> Any:  # noqa: PLR0911 - one per kind
+def _coerce(shape: Shape, name: str, value: Any, current: Any, exists: Exists) -> Any:  # noqa: C901, PLR0911 - one case per kind
     if value == "" and shape.nullable and shape.type not in ("map", "array"):
         return None
     match shape.type:

@@ -17,22 +17,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 
-from stripe_sandbox.account import Account
-from stripe_sandbox.api import Api
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.faults import Fault, FaultKind, Faults, RateLimit, fault_kinds
 from stripe_sandbox.messages import Request, Response
 from stripe_sandbox.products import PRODUCTS
 from stripe_sandbox.rendering import pretty
-from stripe_sandbox.request_log import RequestLog
 from stripe_sandbox.truth import truth_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.api import Api
+    from stripe_sandbox.request_log import RequestLog
 
 PREFIX = "/_sandbox/"
 
@@ -113,7 +116,9 @@ def _rate_limit(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
 def _products(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     missing = frozenset(_needed(given, "missing"))
     if not missing <= PRODUCTS.keys():
-        raise SandboxError(f"There is no product {sorted(missing - PRODUCTS.keys())}, but: {', '.join(sorted(PRODUCTS))}.")
+        raise SandboxError(
+            f"There is no product {sorted(missing - PRODUCTS.keys())}, but: {', '.join(sorted(PRODUCTS))}."
+        )
     target.api.missing_products = missing
     return {"missing": sorted(missing)}
 

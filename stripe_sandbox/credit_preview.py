@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.catalog import named
-from stripe_sandbox.forms import Params
 from stripe_sandbox.lists import check_params, limit_of, page_json
 from stripe_sandbox.rendering import at_page_depth, ordered
 from stripe_sandbox.shapes import minimal
-from stripe_sandbox.spec import ListEndpoint
+
+if TYPE_CHECKING:
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.forms import Params
+    from stripe_sandbox.spec import ListEndpoint
 
 PREVIEW_LINES_PATH: Final = "/v1/credit_notes/preview/lines"
 

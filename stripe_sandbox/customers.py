@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, no_such, no_such_reference
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
-from stripe_sandbox.store import Body, Record
+from stripe_sandbox.refinements import cash_balance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 TEST_CARDS: Final = MappingProxyType(
     {
@@ -29,7 +33,7 @@ TEST_CARDS: Final = MappingProxyType(
         "chargeCustomerFail": ("visa", "0341", "generic_decline"),
     }
 )
-_DIGITS: Final = MappingProxyType({card[1]: name for name, card in reversed(TEST_CARDS.items())})
+_DIGITS: Final = MappingProxyType({card[1]: name for name, card in reversed(list(TEST_CARDS.items()))})
 _CUSTOMER_EXTRAS: Final = frozenset({"coupon", "payment_method", "source", "tax_id_data"})
 
 
@@ -64,7 +68,7 @@ def create_customer(account: Account, _path: Mapping[str, str], params: Params) 
         },
         verb=None,
     )
-    account.add("cash_balance", _cash_balance(account, customer.key), facts={"key": customer.key})
+    account.add("cash_balance", cash_balance(account, customer.key), facts={"key": customer.key})
     account.change(customer, {"cash_balance": customer.key}, verb=None)
     account.announce(customer, "created")
     if "payment_method" in extras:
@@ -88,31 +92,6 @@ def change_customer(account: Account, path: Mapping[str, str], params: Params) -
     return account.change(customer, values_from_params(account, "customer", params, customer.body))
 
 
-def delete_customer(account: Account, path: Mapping[str, str], _params: Params) -> Body:
-    """``DELETE /v1/customers/{customer}``: cancels subscriptions, detaches payment methods, takes the rest along."""
-    from stripe_sandbox.billing import end_subscription  # noqa: PLC0415 - billing builds on customers
-
-    customer = existing(account, "customer", path["customer"], "customer")
-    for subscription in account.store.linked("subscription", "customer", customer.key):
-        if subscription.body["status"] not in ("canceled", "incomplete_expired"):
-            end_subscription(account, subscription)
-    for method in account.store.linked("payment_method", "customer", customer.key):
-        detach(account, method)
-    remove_customer(account, customer)
-    return account.renderer.stub(customer)
-
-
-def remove_customer(account: Account, customer: Record) -> None:
-    """The customer and what exists only with it, children first and without events of their own."""
-    for object_type in ("bank_account", "card", "source", "tax_id", "customer_balance_transaction"):
-        for child in account.store.linked(object_type, "customer", customer.key):
-            account.delete(child, verb=None)
-    cash_balance = account.store.get("cash_balance", customer.key)
-    if cash_balance is not None:
-        account.delete(cash_balance, verb=None)
-    account.delete(customer)
-
-
 def create_payment_method(account: Account, _path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/payment_methods``: cards by token or number, other types with what they are given."""
     demand(params, "type")
@@ -122,7 +101,9 @@ def create_payment_method(account: Account, _path: Mapping[str, str], params: Pa
     card = as_dict("card", params.pop("card", ""))
     name = str(card.get("token", "")).removeprefix("tok_") or _DIGITS.get(str(card.get("number", ""))[-4:], "")
     if name not in TEST_CARDS:
-        raise StripeError(402, "Your card number is incorrect.", type="card_error", code="incorrect_number", param="number")
+        raise StripeError(
+            402, "Your card number is incorrect.", type="card_error", code="incorrect_number", param="number"
+        )
     values = values_from_params(account, "payment_method", params)
     return new_card_method(account, name, values)
 
@@ -146,7 +127,14 @@ def new_card_method(account: Account, name: str, values: Body) -> Record:
         "three_d_secure_usage": {"supported": True},
         "wallet": None,
     }
-    body = {"billing_details": _billing_details({}), "customer": None, "metadata": {}, **values, "type": "card", "card": card}
+    body = {
+        "billing_details": _billing_details({}),
+        "customer": None,
+        "metadata": {},
+        **values,
+        "type": "card",
+        "card": card,
+    }
     return account.create(
         "payment_method", body, facts={"decline_code": decline_code} if decline_code else {}, verb=None
     )
@@ -164,16 +152,16 @@ def attach(account: Account, method: Record, customer: Record) -> Record:
     if method.body["customer"] not in (None, customer.key):
         raise StripeError(400, "The payment method you provided has already been attached to a customer.")
     if method.facts.get("detached"):
-        raise StripeError(
-            400, "This PaymentMethod was previously used and detached. It may not be used again."
-        )
+        raise StripeError(400, "This PaymentMethod was previously used and detached. It may not be used again.")
     return account.change(method, {"customer": customer.key}, verb="attached")
 
 
 def detach(account: Account, method: Record) -> Record:
     """Detach a payment method: it lives on without a customer, and no list shows it any more."""
     if method.body["customer"] is None:
-        raise StripeError(400, "The payment method you provided is not attached to a customer so detachment is impossible.")
+        raise StripeError(
+            400, "The payment method you provided is not attached to a customer so detachment is impossible."
+        )
     method.facts["detached"] = True
     customer = account.store.get("customer", method.body["customer"])
     account.change(method, {"customer": None}, verb="detached")
@@ -295,7 +283,14 @@ def move_balance(account: Account, customer: Record, amount: int, currency: str,
     ending = customer.body["balance"] + amount
     transaction = account.create(
         "customer_balance_transaction",
-        {**values, "amount": amount, "currency": currency, "customer": customer.key, "ending_balance": ending, "metadata": values.get("metadata", {})},
+        {
+            **values,
+            "amount": amount,
+            "currency": currency,
+            "customer": customer.key,
+            "ending_balance": ending,
+            "metadata": values.get("metadata", {}),
+        },
         verb=None,
     )
     account.change(customer, {"balance": ending, "currency": customer.body["currency"] or currency})
@@ -343,11 +338,11 @@ def fund_cash_balance(account: Account, path: Mapping[str, str], params: Params)
     customer = existing(account, "customer", path["customer"], "customer")
     demand(params, "amount", "currency")
     amount, currency = as_int("amount", params["amount"]), params["currency"].lower()
-    cash_balance = existing(account, "cash_balance", customer.key, "customer")
-    available = dict(cash_balance.body["available"] or {})
+    cash = existing(account, "cash_balance", customer.key, "customer")
+    available = dict(cash.body["available"] or {})
     available[currency] = available.get(currency, 0) + amount
-    account.change(cash_balance, {"available": available}, verb=None)
-    account.announce(cash_balance, "funds_available")
+    account.change(cash, {"available": available}, verb=None)
+    account.announce(cash, "funds_available")
     return account.create(
         "customer_cash_balance_transaction",
         {
@@ -361,17 +356,6 @@ def fund_cash_balance(account: Account, path: Mapping[str, str], params: Params)
     )
 
 
-def _cash_balance(account: Account, customer: str) -> Body:
-    return {
-        "object": "cash_balance",
-        "available": None,
-        "customer": customer,
-        "customer_account": None,
-        "livemode": account.livemode,
-        "settings": {"reconciliation_mode": "automatic", "using_merchant_default": True},
-    }
-
-
 def _billing_details(values: Body) -> Body:
     address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
     return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None, **values}
@@ -383,22 +367,23 @@ def _rendering(values: Body) -> Body:
     return values
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/customers"): create_customer,
-        ("POST", "/v1/customers/{customer}"): change_customer,
-        ("DELETE", "/v1/customers/{customer}"): delete_customer,
-        ("DELETE", "/v1/customers/{customer}/discount"): delete_discount,
-        ("POST", "/v1/customers/{customer}/balance_transactions"): adjust_balance,
-        ("POST", "/v1/customers/{customer}/sources"): create_source,
-        ("DELETE", "/v1/customers/{customer}/sources/{id}"): delete_source,
-        ("POST", "/v1/customers/{customer}/tax_ids"): create_tax_id,
-        ("DELETE", "/v1/customers/{customer}/tax_ids/{id}"): delete_tax_id,
-        ("POST", "/v1/tax_ids"): create_tax_id,
-        ("DELETE", "/v1/tax_ids/{id}"): delete_tax_id,
-        ("POST", "/v1/payment_methods"): create_payment_method,
-        ("POST", "/v1/payment_methods/{payment_method}/attach"): attach_by_request,
-        ("POST", "/v1/payment_methods/{payment_method}/detach"): detach_by_request,
-        ("POST", "/v1/test_helpers/customers/{customer}/fund_cash_balance"): fund_cash_balance,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/customers"): create_customer,
+            ("POST", "/v1/customers/{customer}"): change_customer,
+            ("DELETE", "/v1/customers/{customer}/discount"): delete_discount,
+            ("POST", "/v1/customers/{customer}/balance_transactions"): adjust_balance,
+            ("POST", "/v1/customers/{customer}/sources"): create_source,
+            ("DELETE", "/v1/customers/{customer}/sources/{id}"): delete_source,
+            ("POST", "/v1/customers/{customer}/tax_ids"): create_tax_id,
+            ("DELETE", "/v1/customers/{customer}/tax_ids/{id}"): delete_tax_id,
+            ("POST", "/v1/tax_ids"): create_tax_id,
+            ("DELETE", "/v1/tax_ids/{id}"): delete_tax_id,
+            ("POST", "/v1/payment_methods"): create_payment_method,
+            ("POST", "/v1/payment_methods/{payment_method}/attach"): attach_by_request,
+            ("POST", "/v1/payment_methods/{payment_method}/detach"): detach_by_request,
+            ("POST", "/v1/test_helpers/customers/{customer}/fund_cash_balance"): fund_cash_balance,
+        }
+    )
 )

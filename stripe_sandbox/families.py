@@ -19,7 +19,7 @@ class Embedded:
     field: str
     children: tuple[str, ...]
     link: str
-    url: str  # with {id} for the parent's id
+    url: str  # with {id} for the parent's id, and perhaps one of its facts
 
 
 EMBEDDED: Final = (
@@ -70,9 +70,7 @@ EMBEDDED: Final = (
     Embedded(
         parent="customer", field="tax_ids", children=("tax_id",), link="customer", url="/v1/customers/{id}/tax_ids"
     ),
-    Embedded(
-        parent="invoice", field="lines", children=("line_item",), link="invoice", url="/v1/invoices/{id}/lines"
-    ),
+    Embedded(parent="invoice", field="lines", children=("line_item",), link="invoice", url="/v1/invoices/{id}/lines"),
     Embedded(
         parent="invoice",
         field="payments",
@@ -94,9 +92,7 @@ EMBEDDED: Final = (
         link="payment_intent",
         url="/v1/payment_intents/{id}/amount_details_line_items",
     ),
-    Embedded(
-        parent="quote", field="line_items", children=("item",), link="quote", url="/v1/quotes/{id}/line_items"
-    ),
+    Embedded(parent="quote", field="line_items", children=("item",), link="quote", url="/v1/quotes/{id}/line_items"),
     Embedded(
         parent="quote",
         field="computed.upfront.line_items",
@@ -151,7 +147,7 @@ EMBEDDED: Final = (
         field="owners",
         children=("financial_connections.account_owner",),
         link="ownership",
-        url="/v1/financial_connections/accounts/{id}/owners",
+        url="/v1/financial_connections/accounts/{account}/owners?ownership={id}",
     ),
 )
 
@@ -175,7 +171,10 @@ INCLUDABLE: Final = frozenset(
         ("invoice", "confirmation_secret"),
     }
 )
-"""Optional fields that Stripe includes on request. Webhook secrets come only with the answer to the creation."""
+"""Fields that Stripe includes on request only."""
+
+NEVER_SHOWN: Final = frozenset({("webhook_endpoint", "secret")})
+"""Fields that come with the answer to a creation and never again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,9 +206,7 @@ CHILD_LISTS: Final = MappingProxyType(
             parent="financial_connections.account", link="financial_account"
         ),
         "/v1/invoices/{invoice}/lines": Child(parent="invoice", link="invoice"),
-        "/v1/payment_intents/{intent}/amount_details_line_items": Child(
-            parent="payment_intent", link="payment_intent"
-        ),
+        "/v1/payment_intents/{intent}/amount_details_line_items": Child(parent="payment_intent", link="payment_intent"),
         "/v1/payment_links/{payment_link}/line_items": Child(parent="payment_link", link="payment_link"),
         "/v1/products/{product}/features": Child(parent="product", link="product"),
         "/v1/quotes/{quote}/computed_upfront_line_items": Child(parent="quote", link="quote_upfront"),

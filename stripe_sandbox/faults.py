@@ -6,15 +6,17 @@ Faults are chosen from a seed, so the same requests meet the same faults. Only t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.errors import SandboxError, StripeError
 from stripe_sandbox.messages import Delivery, Exchange, Request, Response
 from stripe_sandbox.rendering import pretty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
 
 _HTML: Final = b"<html>\n<head><title>%s</title></head>\n<body><h1>%s</h1></body>\n</html>\n"
 
@@ -106,7 +108,10 @@ def _refusal(fault: Fault) -> Response:
             )
             return _error(StripeError(429, message, code="lock_timeout"), (("Stripe-Should-Retry", "true"),))
         case FaultKind.SERVER_ERROR:
-            return _error(StripeError(500, "Sorry! There was an error while talking to one of our backends.", type="api_error"), ())
+            return _error(
+                StripeError(500, "Sorry! There was an error while talking to one of our backends.", type="api_error"),
+                (),
+            )
         case FaultKind.BAD_GATEWAY:
             return Response(status=502, body=_HTML % (b"502 Bad Gateway", b"502 Bad Gateway"), content_type="text/html")
         case FaultKind.UNAVAILABLE:
@@ -130,7 +135,11 @@ def too_many_requests(*, retry_after_seconds: int | None = None, reason: str | N
 
 
 def _error(error: StripeError, headers: tuple[tuple[str, str], ...]) -> Response:
-    return Response(status=error.status, body=pretty(error.body("https://dashboard.stripe.com/test/workbench/logs")), headers=headers)
+    return Response(
+        status=error.status,
+        body=pretty(error.body("https://dashboard.stripe.com/test/workbench/logs")),
+        headers=headers,
+    )
 
 
 class RateLimit:

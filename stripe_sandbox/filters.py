@@ -62,7 +62,9 @@ def bounds(name: str, value: Any) -> tuple[int | None, int | None]:
     high: int | None = None
     for key, text in value.items():
         if key not in RANGES:
-            raise invalid_parameter(f"{name}[{key}]", f"Received unknown parameter: {name}[{key}]", code="parameter_unknown")
+            raise invalid_parameter(
+                f"{name}[{key}]", f"Received unknown parameter: {name}[{key}]", code="parameter_unknown"
+            )
         bound = as_int(f"{name}[{key}]", text) + RANGES[key]
         if key in ("gt", "gte"):
             low = bound if low is None else max(low, bound)
@@ -89,9 +91,9 @@ def matches(actual: Any, wanted: Any) -> bool:
     if isinstance(wanted, list):
         return any(matches(actual, item) for item in wanted)
     if isinstance(actual, bool):
-        return str(actual).lower() == wanted
+        return bool(str(actual).lower() == wanted)
     if isinstance(actual, dict):
-        return actual.get("id") == wanted
+        return bool(actual.get("id") == wanted)
     return actual is not None and str(actual) == wanted
 
 
@@ -170,8 +172,12 @@ def _contains(field: str) -> Callable[[str, Any], Test]:
 FILTERS: Final[Mapping[tuple[str, str], Callable[[str, Any], Test]]] = MappingProxyType(
     {
         ("/v1/billing/alerts", "meter"): _at("usage_threshold.meter"),
-        ("/v1/billing/meters/{id}/event_summaries", "start_time"): lambda n, v: lambda r: r.body["end_time"] > as_int(n, v),
-        ("/v1/billing/meters/{id}/event_summaries", "end_time"): lambda n, v: lambda r: r.body["start_time"] < as_int(n, v),
+        ("/v1/billing/meters/{id}/event_summaries", "start_time"): lambda n, v: (
+            lambda r: r.body["end_time"] > as_int(n, v)
+        ),
+        ("/v1/billing/meters/{id}/event_summaries", "end_time"): lambda n, v: (
+            lambda r: r.body["start_time"] < as_int(n, v)
+        ),
         ("/v1/entitlements/features", "archived"): _opposite("active"),
         ("/v1/events", "delivery_success"): lambda n, v: lambda r: (r.body["pending_webhooks"] == 0) is as_bool(n, v),
         ("/v1/events", "type"): _event_type,
@@ -189,13 +195,15 @@ FILTERS: Final[Mapping[tuple[str, str], Callable[[str, Any], Test]]] = MappingPr
         ("/v1/promotion_codes", "coupon"): _at("promotion.coupon"),
         ("/v1/radar/value_lists", "contains"): lambda _n, v: lambda r: v in r.facts.get("values", ()),
         ("/v1/shipping_rates", "currency"): _at("fixed_amount.currency"),
-        ("/v1/subscription_schedules", "scheduled"): lambda n, v: lambda r: (r.body["status"] == "not_started") is as_bool(n, v),
+        ("/v1/subscription_schedules", "scheduled"): lambda n, v: (
+            lambda r: (r.body["status"] == "not_started") is as_bool(n, v)
+        ),
         ("/v1/subscriptions", "plan"): lambda _n, v: lambda r: v in r.facts.get("prices", ()),
         ("/v1/subscriptions", "price"): lambda _n, v: lambda r: v in r.facts.get("prices", ()),
         ("/v1/subscriptions", "status"): _subscription_status,
         ("/v1/tax/registrations", "status"): _all_or("status"),
-        ("/v1/treasury/received_credits", "linked_flows"): lambda _n, v: lambda r: matches(
-            _nested(r.body, "linked_flows.source_flow_type"), v.get("source_flow_type")
+        ("/v1/treasury/received_credits", "linked_flows"): lambda _n, v: (
+            lambda r: matches(_nested(r.body, "linked_flows.source_flow_type"), v.get("source_flow_type"))
         ),
         ("/v1/treasury/transactions", "status_transitions"): _posted,
     }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from stripe_sandbox.errors import StripeError, invalid_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Params = dict[str, Any]
 MAX_DEPTH: Final = 16
@@ -36,7 +39,7 @@ def nest(pairs: Iterable[tuple[str, str]]) -> Params:
 
 
 def _insert(params: Params, path: list[str], value: str, name: str) -> None:
-    for segment, following in zip(path, path[1:], strict=False):
+    for segment, following in pairwise(path):
         if segment == "":
             # a[][b]=1&a[][b]=2: a name that the last element has already begins the next one.
             last = params.get(str(len(params) - 1)) if params else None

@@ -6,18 +6,21 @@ hold their own share of discounts and taxes, and the shares add up to the invoic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.catalog import create_price, demand, existing, line_price, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.customers import give_discount, move_balance, payment_method
 from stripe_sandbox.errors import StripeError, invalid_parameter, wrong_state
 from stripe_sandbox.forms import Params, as_bool, as_dict, as_int, as_list
 from stripe_sandbox.payments import new_intent, pay, refund
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 RETRY_SECONDS: Final = 3 * 86_400
 _CREDITED_AS: Final = frozenset({"credit_amount", "out_of_band_amount", "refund_amount"})
@@ -115,7 +118,12 @@ def add_pending_items(account: Account, invoice: Record) -> None:
 
 def add_item_line(account: Account, invoice: Record, item: Record) -> None:
     """The line of an invoice item."""
-    details = {"invoice_item": item.key, "proration": item.body["proration"], "proration_details": None, "subscription": None}
+    details = {
+        "invoice_item": item.key,
+        "proration": item.body["proration"],
+        "proration_details": None,
+        "subscription": None,
+    }
     pricing = item.body["pricing"]
     add_line(
         account,
@@ -135,12 +143,12 @@ def total_up(account: Account, invoice: Record) -> None:
     discounts = _discount_shares(account, invoice, lines)
     rates = [record for key in invoice.body["default_tax_rates"] if (record := account.store.get("tax_rate", key))]
     for line in lines:
-        taken = [{"amount": shares[line.key], "discount": key} for key, shares in discounts.items()]
+        taken: list[Body] = [{"amount": shares[line.key], "discount": key} for key, shares in discounts.items()]
         taxable = line.body["amount"] - sum(share["amount"] for share in taken)
         values = {"discount_amounts": taken, "taxes": [_tax(rate, taxable) for rate in rates]}
         account.change(line, values, verb=None)
     subtotal = sum(line.body["amount"] for line in lines)
-    totals = [{"amount": sum(shares.values()), "discount": key} for key, shares in discounts.items()]
+    totals: list[Body] = [{"amount": sum(shares.values()), "discount": key} for key, shares in discounts.items()]
     taxes = [_tax_total(rate, lines, index) for index, rate in enumerate(rates)]
     net = subtotal - sum(total["amount"] for total in totals)
     exclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
@@ -170,7 +178,9 @@ def finalize(account: Account, invoice: Record) -> Record:
         StripeError: 400 if it is no draft.
     """
     if invoice.body["status"] != "draft":
-        raise wrong_state("This invoice is already finalized, you can't re-finalize a non-draft invoice.", "invoice_not_editable")
+        raise wrong_state(
+            "This invoice is already finalized, you can't re-finalize a non-draft invoice.", "invoice_not_editable"
+        )
     customer = existing(account, "customer", invoice.body["customer"])
     total_up(account, invoice)
     due, applied = _with_balance(customer.body["balance"], invoice.body["total"])
@@ -178,9 +188,9 @@ def finalize(account: Account, invoice: Record) -> Record:
     starting = customer.body["balance"]
     account.change(customer, {"next_invoice_sequence": number + 1})
     if applied != 0:
-        values = {"invoice": invoice.key, "type": "applied_to_invoice"}
-        move_balance(account, customer, applied, invoice.body["currency"], values)
-    values = {
+        reason = {"invoice": invoice.key, "type": "applied_to_invoice"}
+        move_balance(account, customer, applied, invoice.body["currency"], reason)
+    values: Body = {
         "amount_due": due,
         "amount_remaining": due,
         "auto_advance": invoice.body["collection_method"] == "charge_automatically",
@@ -219,7 +229,9 @@ def pay_invoice(account: Account, invoice: Record, method: Record | None = None)
     intent = existing(account, "payment_intent", payment.body["payment"]["payment_intent"])
     method = method or _method_for(account, invoice)
     if method is None:
-        raise wrong_state("There is no default_payment_method set on this Customer or Invoice.", "missing_payment_method")
+        raise wrong_state(
+            "There is no default_payment_method set on this Customer or Invoice.", "missing_payment_method"
+        )
     account.change(intent, {"payment_method": method.key, "status": "requires_confirmation"}, verb=None)
     attempts = {"attempt_count": invoice.body["attempt_count"] + 1, "attempted": True}
     try:
@@ -314,7 +326,9 @@ def void_invoice(account: Account, path: Mapping[str, str], _params: Params) -> 
         transitions = {"canceled_at": account.now(), "paid_at": None}
         account.change(payment, {"status": "canceled", "status_transitions": transitions}, verb=None)
     transitions = {**invoice.body["status_transitions"], "voided_at": account.now()}
-    return account.change(invoice, {"amount_remaining": 0, "status": "void", "status_transitions": transitions}, verb="voided")
+    return account.change(
+        invoice, {"amount_remaining": 0, "status": "void", "status_transitions": transitions}, verb="voided"
+    )
 
 
 def mark_uncollectible(account: Account, path: Mapping[str, str], _params: Params) -> Record:
@@ -323,7 +337,9 @@ def mark_uncollectible(account: Account, path: Mapping[str, str], _params: Param
     if invoice.body["status"] != "open":
         raise wrong_state("You can only pass in open invoices. This invoice isn't open.", "invoice_not_editable")
     transitions = {**invoice.body["status_transitions"], "marked_uncollectible_at": account.now()}
-    return account.change(invoice, {"status": "uncollectible", "status_transitions": transitions}, verb="marked_uncollectible")
+    return account.change(
+        invoice, {"status": "uncollectible", "status_transitions": transitions}, verb="marked_uncollectible"
+    )
 
 
 def create_item(account: Account, _path: Mapping[str, str], params: Params) -> Record:
@@ -415,14 +431,16 @@ def create_credit_note(account: Account, _path: Mapping[str, str], params: Param
     if invoice.body["status"] not in ("open", "paid"):
         raise wrong_state("You can only create credit notes for open or paid invoices.")
     lines = [dict(as_dict("lines", line)) for line in as_list("lines", params.get("lines", ""))]
-    amount = as_int("amount", params["amount"]) if "amount" in params else sum(_credited(account, line) for line in lines)
+    amount = (
+        as_int("amount", params["amount"]) if "amount" in params else sum(_credited(account, line) for line in lines)
+    )
     if amount < 1:
         raise invalid_parameter("amount", "You must specify an amount, or at least one line.")
     before = invoice.body["status"] == "open"
     if not before and not _CREDITED_AS & params.keys():
         raise wrong_state(f"You must specify how to credit a paid invoice: {', '.join(sorted(_CREDITED_AS))}.")
     number = sum(1 for _ in account.store.linked("credit_note", "invoice", invoice.key)) + 1
-    rest = {name: params[name] for name in ("effective_at", "memo", "metadata", "reason") if name in params}
+    rest: Params = {name: params[name] for name in ("effective_at", "memo", "metadata", "reason") if name in params}
     note = account.create(
         "credit_note",
         {
@@ -446,7 +464,9 @@ def create_credit_note(account: Account, _path: Mapping[str, str], params: Param
         },
         verb=None,
     )
-    for line in lines or [{"type": "custom_line_item", "description": "Credit", "unit_amount": str(amount), "quantity": "1"}]:
+    for line in lines or [
+        {"type": "custom_line_item", "description": "Credit", "unit_amount": str(amount), "quantity": "1"}
+    ]:
         _credit_line(account, note, line)
     _apply_credit(account, invoice, note, params)
     account.announce(note, "created")
@@ -540,7 +560,11 @@ def _tax(rate: Record, taxable: int) -> Body:
 
 def _tax_total(rate: Record, lines: Sequence[Record], index: int) -> Body:
     taxes = [line.body["taxes"][index] for line in lines]
-    return {**_tax(rate, 0), "amount": sum(tax["amount"] for tax in taxes), "taxable_amount": sum(tax["taxable_amount"] for tax in taxes)}
+    return {
+        **_tax(rate, 0),
+        "amount": sum(tax["amount"] for tax in taxes),
+        "taxable_amount": sum(tax["taxable_amount"] for tax in taxes),
+    }
 
 
 def _with_balance(balance: int, total: int) -> tuple[int, int]:
@@ -632,7 +656,12 @@ def _apply_credit(account: Account, invoice: Record, note: Record, params: Param
         intent = existing(account, "payment_intent", payment.body["payment"]["payment_intent"])
         charge = existing(account, "charge", intent.body["latest_charge"])
         refunded = refund(account, charge, as_int("refund_amount", params["refund_amount"]), {})
-        given = {"amount_refunded": refunded.body["amount"], "payment_record_refund": None, "refund": refunded.key, "type": "refund"}
+        given = {
+            "amount_refunded": refunded.body["amount"],
+            "payment_record_refund": None,
+            "refund": refunded.key,
+            "type": "refund",
+        }
         account.change(note, {"refunds": [given]}, verb=None)
     elif "credit_amount" in params:
         values = {"credit_note": note.key, "invoice": invoice.key, "type": "credit_note"}
@@ -640,7 +669,9 @@ def _apply_credit(account: Account, invoice: Record, note: Record, params: Param
         transaction = move_balance(account, customer, credited, invoice.body["currency"], values)
         account.change(note, {"customer_balance_transaction": transaction.key}, verb=None)
     elif "out_of_band_amount" in params:
-        account.change(note, {"out_of_band_amount": as_int("out_of_band_amount", params["out_of_band_amount"])}, verb=None)
+        account.change(
+            note, {"out_of_band_amount": as_int("out_of_band_amount", params["out_of_band_amount"])}, verb=None
+        )
 
 
 def _credit_invoice(account: Account, invoice: Record, field: str, amount: int) -> None:
@@ -652,20 +683,22 @@ def _credit_invoice(account: Account, invoice: Record, field: str, amount: int) 
         _mark_paid(account, invoice, invoice.body["amount_paid"])
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/invoices"): create_invoice,
-        ("POST", "/v1/invoices/{invoice}"): change_invoice,
-        ("DELETE", "/v1/invoices/{invoice}"): delete_invoice,
-        ("POST", "/v1/invoices/{invoice}/add_lines"): add_lines,
-        ("POST", "/v1/invoices/{invoice}/finalize"): finalize_by_request,
-        ("POST", "/v1/invoices/{invoice}/pay"): pay_by_request,
-        ("POST", "/v1/invoices/{invoice}/send"): send_invoice,
-        ("POST", "/v1/invoices/{invoice}/void"): void_invoice,
-        ("POST", "/v1/invoices/{invoice}/mark_uncollectible"): mark_uncollectible,
-        ("POST", "/v1/invoiceitems"): create_item,
-        ("DELETE", "/v1/invoiceitems/{invoiceitem}"): delete_item,
-        ("POST", "/v1/credit_notes"): create_credit_note,
-        ("POST", "/v1/credit_notes/{id}/void"): void_credit_note,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/invoices"): create_invoice,
+            ("POST", "/v1/invoices/{invoice}"): change_invoice,
+            ("DELETE", "/v1/invoices/{invoice}"): delete_invoice,
+            ("POST", "/v1/invoices/{invoice}/add_lines"): add_lines,
+            ("POST", "/v1/invoices/{invoice}/finalize"): finalize_by_request,
+            ("POST", "/v1/invoices/{invoice}/pay"): pay_by_request,
+            ("POST", "/v1/invoices/{invoice}/send"): send_invoice,
+            ("POST", "/v1/invoices/{invoice}/void"): void_invoice,
+            ("POST", "/v1/invoices/{invoice}/mark_uncollectible"): mark_uncollectible,
+            ("POST", "/v1/invoiceitems"): create_item,
+            ("DELETE", "/v1/invoiceitems/{invoiceitem}"): delete_item,
+            ("POST", "/v1/credit_notes"): create_credit_note,
+            ("POST", "/v1/credit_notes/{id}/void"): void_credit_note,
+        }
+    )
 )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.errors import SandboxError, StripeError
 from stripe_sandbox.families import permission
-from stripe_sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,8 @@ class Key:
         if self.permissions is not None and name not in self.permissions:
             raise StripeError(
                 403,
-                f"The provided key '{masked(self.secret)}' does not have the required permissions for this endpoint on "
-                f"account '{self.account.id}'. Having the '{name}' permission would allow this request to continue.",
+                f"The provided key '{masked(self.secret)}' does not have the required permissions for this endpoint "
+                f"on account '{self.account.id}'. Having the '{name}' permission would allow this request to continue.",
             )
 
 
@@ -80,8 +84,8 @@ def authenticate(keys: Mapping[str, Key], headers: Mapping[str, str]) -> Key:
         raise StripeError(
             401,
             "You did not provide an API key. You need to provide your API key in the Authorization header, using "
-            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication "
-            "for details, or we can help at https://support.stripe.com/.",
+            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See "
+            "https://stripe.com/docs/api#authentication for details, or we can help at https://support.stripe.com/.",
             headers=(("WWW-Authenticate", 'Bearer realm="Stripe"'),),
         )
     key = keys.get(secret)

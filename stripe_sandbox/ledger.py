@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stripe_sandbox.store import Record, Table
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stripe_sandbox.store import Record, Table
 
 
 class Ledger:

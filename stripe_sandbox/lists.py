@@ -6,9 +6,8 @@ that has vanished, or that the list hides, is refused, as Stripe does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.errors import (
     StripeError,
@@ -22,8 +21,12 @@ from stripe_sandbox.families import CHILD_LISTS, LIST_ALIASES
 from stripe_sandbox.filters import IGNORED, PAGING, Test, bounds, default_tests, hiding_tests, parameter_test
 from stripe_sandbox.forms import Params, as_int, as_list, as_str
 from stripe_sandbox.rendering import Expand, Renderer, at_page_depth, parse_expand
-from stripe_sandbox.spec import ListEndpoint, Spec
-from stripe_sandbox.store import Candidates, Record, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stripe_sandbox.spec import ListEndpoint, Spec
+    from stripe_sandbox.store import Candidates, Record, Store
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
@@ -85,16 +88,24 @@ def limit_of(params: Mapping[str, Any]) -> int:
     """
     limit = as_int("limit", params.get("limit", DEFAULT_LIMIT))
     if limit < 1:
-        raise invalid_parameter("limit", "This value must be greater than or equal to 1.", code="parameter_invalid_integer")
+        raise invalid_parameter(
+            "limit", "This value must be greater than or equal to 1.", code="parameter_invalid_integer"
+        )
     if limit > MAX_LIMIT:
-        raise invalid_parameter("limit", f"This value must be less than or equal to {MAX_LIMIT} (it currently is '{limit}').", code="parameter_invalid_integer")
+        raise invalid_parameter(
+            "limit",
+            f"This value must be less than or equal to {MAX_LIMIT} (it currently is '{limit}').",
+            code="parameter_invalid_integer",
+        )
     return limit
 
 
 class Lists:
     """Answers list endpoints of one account."""
 
-    def __init__(self, spec: Spec, store: Store, renderer: Renderer, *, own_account: str, now: Callable[[], int]) -> None:
+    def __init__(
+        self, spec: Spec, store: Store, renderer: Renderer, *, own_account: str, now: Callable[[], int]
+    ) -> None:
         self._spec = spec
         self._store = store
         self._renderer = renderer
@@ -180,9 +191,7 @@ class Lists:
                 return position
         raise no_such_reference(endpoint.objects[0].split(".")[-1].replace("_", " "), key, name)
 
-    def _pick(
-        self, candidates: Candidates, cut: Cut, selection: Selection, expand: Expand
-    ) -> tuple[list[bytes], bool]:
+    def _pick(self, candidates: Candidates, cut: Cut, selection: Selection, expand: Expand) -> tuple[list[bytes], bool]:
         """The page's objects, newest first, and whether there are more in the direction of the cursor."""
         positions = range(cut.low, cut.high) if cut.backward else range(cut.high - 1, cut.low - 1, -1)
         picked: list[bytes] = []

@@ -6,21 +6,26 @@ out. Funds become available two days after they came in, without an event, as at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.customers import attach, payment_method
 from stripe_sandbox.errors import StripeError, invalid_parameter, wrong_state
 from stripe_sandbox.forms import Params, as_bool, as_int
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 SETTLEMENT_SECONDS: Final = 2 * 86_400
 DISPUTE_FEE: Final = 1_500
-_CONFIRM_EXTRAS: Final = frozenset({"confirm", "error_on_requires_action", "mandate_data", "off_session", "return_url", "use_stripe_sdk"})
+_CONFIRM_EXTRAS: Final = frozenset(
+    {"confirm", "error_on_requires_action", "mandate_data", "off_session", "return_url", "use_stripe_sdk"}
+)
 
 
 def fee(amount: int) -> int:
@@ -52,7 +57,15 @@ def move_money(
         description: What the dashboard shows.
     """
     now = account.now()
-    details = [{"amount": fee_amount, "application": None, "currency": currency, "description": "Stripe processing fees", "type": "stripe_fee"}]
+    details = [
+        {
+            "amount": fee_amount,
+            "application": None,
+            "currency": currency,
+            "description": "Stripe processing fees",
+            "type": "stripe_fee",
+        }
+    ]
     transaction = account.create(
         "balance_transaction",
         {
@@ -91,9 +104,13 @@ def create_intent(account: Account, _path: Mapping[str, str], params: Params) ->
     """``POST /v1/payment_intents``, confirmed at once if wanted."""
     demand(params, "amount", "currency")
     if as_int("amount", params["amount"]) < 1:
-        raise invalid_parameter("amount", "This value must be greater than or equal to 1.", code="parameter_invalid_integer")
+        raise invalid_parameter(
+            "amount", "This value must be greater than or equal to 1.", code="parameter_invalid_integer"
+        )
     confirm = as_bool("confirm", params.get("confirm", "false"))
-    method = payment_method(account, params["payment_method"], "payment_method") if params.get("payment_method") else None
+    method = (
+        payment_method(account, params["payment_method"], "payment_method") if params.get("payment_method") else None
+    )
     rest = {name: value for name, value in params.items() if name not in _CONFIRM_EXTRAS and name != "payment_method"}
     intent = new_intent(account, values_from_params(account, "payment_intent", rest), method)
     return pay(account, intent) if confirm else intent
@@ -214,7 +231,10 @@ def new_charge(account: Account, intent: Body, method: Record, *, description: s
             "payment_intent": intent.get("id"),
             "payment_method": method.key,
             "payment_method_details": {
-                "card": {name: card.get(name) for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")}
+                "card": {
+                    name: card.get(name)
+                    for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+                }
                 | {"amount_authorized": intent["amount"], "network": card.get("brand")},
                 "type": "card",
             },
@@ -238,17 +258,37 @@ def create_charge(account: Account, _path: Mapping[str, str], params: Params) ->
     method_key = str(key).replace("tok_", "pm_card_") if key is not None else _default_method(account, customer)
     if method_key is None:
         raise wrong_state("Must provide source or customer.", "parameter_missing")
-    body = {"description": None, "receipt_email": None, "shipping": None, "transfer_group": None, "customer": None, "metadata": {}}
+    body: Body = {
+        "description": None,
+        "receipt_email": None,
+        "shipping": None,
+        "transfer_group": None,
+        "customer": None,
+        "metadata": {},
+    }
     method = payment_method(account, method_key, "source")
     charge = new_charge(account, {**body, **values, "capture_method": "automatic" if capture else "manual"}, method)
     if charge.body["status"] == "failed":
-        raise StripeError(402, "Your card was declined.", type="card_error", code="card_declined", details={"charge": charge.key, "decline_code": method.facts["decline_code"]})
+        raise StripeError(
+            402,
+            "Your card was declined.",
+            type="card_error",
+            code="card_declined",
+            details={"charge": charge.key, "decline_code": method.facts["decline_code"]},
+        )
     return charge
 
 
 def capture_charge(account: Account, charge: Record, amount: int) -> Record:
     """Capture an authorised charge."""
-    transaction = move_money(account, amount=amount, currency=charge.body["currency"], kind="charge", source=charge.key, fee_amount=fee(amount))
+    transaction = move_money(
+        account,
+        amount=amount,
+        currency=charge.body["currency"],
+        kind="charge",
+        source=charge.key,
+        fee_amount=fee(amount),
+    )
     values = {"amount_captured": amount, "balance_transaction": transaction.key, "captured": True}
     return account.change(charge, values, verb="captured")
 
@@ -263,7 +303,9 @@ def capture_intent(account: Account, path: Mapping[str, str], params: Params) ->
         )
     amount = as_int("amount_to_capture", params.get("amount_to_capture", intent.body["amount_capturable"]))
     capture_charge(account, existing(account, "charge", intent.body["latest_charge"]), amount)
-    return account.change(intent, {"amount_capturable": 0, "amount_received": amount, "status": "succeeded"}, verb="succeeded")
+    return account.change(
+        intent, {"amount_capturable": 0, "amount_received": amount, "status": "succeeded"}, verb="succeeded"
+    )
 
 
 def cancel_intent(account: Account, path: Mapping[str, str], params: Params) -> Record:
@@ -289,7 +331,9 @@ def create_refund(account: Account, _path: Mapping[str, str], params: Params) ->
         key = params["charge"]
     charge = named(account, "charge", key, "charge")
     amount = as_int("amount", params.get("amount", charge.body["amount_captured"] - charge.body["amount_refunded"]))
-    values = values_from_params(account, "refund", {name: params[name] for name in ("metadata", "reason") if name in params})
+    values = values_from_params(
+        account, "refund", {name: params[name] for name in ("metadata", "reason") if name in params}
+    )
     return refund(account, charge, amount, values)
 
 
@@ -303,9 +347,18 @@ def refund(account: Account, charge: Record, amount: int, values: Body) -> Recor
     if left == 0:
         raise wrong_state(f"Charge {charge.key} has already been refunded.", "charge_already_refunded")
     if not 0 < amount <= left:
-        raise invalid_parameter("amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})")
+        raise invalid_parameter(
+            "amount", f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
+        )
     refund_id = account.ids.next("refund")
-    transaction = move_money(account, amount=-amount, currency=charge.body["currency"], kind="refund", source=refund_id, description="REFUND FOR CHARGE")
+    transaction = move_money(
+        account,
+        amount=-amount,
+        currency=charge.body["currency"],
+        kind="refund",
+        source=refund_id,
+        description="REFUND FOR CHARGE",
+    )
     refunded = account.create(
         "refund",
         {
@@ -314,7 +367,14 @@ def refund(account: Account, charge: Record, amount: int, values: Body) -> Recor
             "balance_transaction": transaction.key,
             "charge": charge.key,
             "currency": charge.body["currency"],
-            "destination_details": {"card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}, "type": "card"},
+            "destination_details": {
+                "card": {
+                    "reference_status": "pending",
+                    "reference_type": "acquirer_reference_number",
+                    "type": "refund",
+                },
+                "type": "card",
+            },
             "metadata": {},
             "payment_intent": charge.body["payment_intent"],
             "status": "succeeded",
@@ -322,7 +382,9 @@ def refund(account: Account, charge: Record, amount: int, values: Body) -> Recor
         },
     )
     total = charge.body["amount_refunded"] + amount
-    account.change(charge, {"amount_refunded": total, "refunded": total == charge.body["amount_captured"]}, verb="refunded")
+    account.change(
+        charge, {"amount_refunded": total, "refunded": total == charge.body["amount_captured"]}, verb="refunded"
+    )
     return refunded
 
 
@@ -381,7 +443,9 @@ def create_payout(account: Account, _path: Mapping[str, str], params: Params) ->
     values = values_from_params(account, "payout", params)
     settle(account)
     if values["amount"] > account.ledger.available(values["currency"]):
-        raise wrong_state("You have insufficient funds in your Stripe account for this transfer.", "balance_insufficient")
+        raise wrong_state(
+            "You have insufficient funds in your Stripe account for this transfer.", "balance_insufficient"
+        )
     return _payout(account, {"automatic": False, **values}, [])
 
 
@@ -411,7 +475,15 @@ def arrive(account: Account, payout: Record) -> Record:
 def _payout(account: Account, values: Body, paid: list[Record]) -> Record:
     bank = next(iter(account.store.linked("bank_account", "account", account.id)), None)
     payout_id = account.ids.next("payout")
-    transaction = move_money(account, amount=-values["amount"], currency=values["currency"], kind="payout", source=payout_id, settled=True, description="STRIPE PAYOUT")
+    transaction = move_money(
+        account,
+        amount=-values["amount"],
+        currency=values["currency"],
+        kind="payout",
+        source=payout_id,
+        settled=True,
+        description="STRIPE PAYOUT",
+    )
     payout = account.create(
         "payout",
         {
@@ -441,8 +513,12 @@ def create_topup(account: Account, _path: Mapping[str, str], params: Params) -> 
     demand(params, "amount", "currency")
     values = values_from_params(account, "topup", params)
     topup_id = account.ids.next("topup")
-    transaction = move_money(account, amount=values["amount"], currency=values["currency"], kind="topup", source=topup_id, settled=True)
-    topup = account.create("topup", {"id": topup_id, "balance_transaction": transaction.key, "status": "succeeded", **values})
+    transaction = move_money(
+        account, amount=values["amount"], currency=values["currency"], kind="topup", source=topup_id, settled=True
+    )
+    topup = account.create(
+        "topup", {"id": topup_id, "balance_transaction": transaction.key, "status": "succeeded", **values}
+    )
     account.announce(topup, "succeeded")
     return topup
 
@@ -452,7 +528,14 @@ def create_transfer(account: Account, _path: Mapping[str, str], params: Params) 
     demand(params, "amount", "currency", "destination")
     values = values_from_params(account, "transfer", params)
     transfer_id = account.ids.next("transfer")
-    transaction = move_money(account, amount=-values["amount"], currency=values["currency"], kind="transfer", source=transfer_id, settled=True)
+    transaction = move_money(
+        account,
+        amount=-values["amount"],
+        currency=values["currency"],
+        kind="transfer",
+        source=transfer_id,
+        settled=True,
+    )
     return account.create(
         "transfer", {"id": transfer_id, "balance_transaction": transaction.key, "source_type": "card", **values}
     )
@@ -464,13 +547,24 @@ def reverse_transfer(account: Account, path: Mapping[str, str], params: Params) 
     left = transfer.body["amount"] - transfer.body["amount_reversed"]
     amount = as_int("amount", params.get("amount", left))
     if not 0 < amount <= left:
-        raise invalid_parameter("amount", f"Reversal amount ({amount}) is greater than what is left of the transfer ({left})")
+        raise invalid_parameter(
+            "amount", f"Reversal amount ({amount}) is greater than what is left of the transfer ({left})"
+        )
     reversal_id = account.ids.next("transfer_reversal")
     currency = transfer.body["currency"]
-    transaction = move_money(account, amount=amount, currency=currency, kind="transfer_refund", source=reversal_id, settled=True)
+    transaction = move_money(
+        account, amount=amount, currency=currency, kind="transfer_refund", source=reversal_id, settled=True
+    )
     reversal = account.create(
         "transfer_reversal",
-        {"id": reversal_id, "amount": amount, "balance_transaction": transaction.key, "currency": currency, "metadata": {}, "transfer": transfer.key},
+        {
+            "id": reversal_id,
+            "amount": amount,
+            "balance_transaction": transaction.key,
+            "currency": currency,
+            "metadata": {},
+            "transfer": transfer.key,
+        },
         verb=None,
     )
     total = transfer.body["amount_reversed"] + amount
@@ -481,7 +575,9 @@ def reverse_transfer(account: Account, path: Mapping[str, str], params: Params) 
 def create_setup_intent(account: Account, _path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/setup_intents``, confirmed at once if wanted."""
     confirm = as_bool("confirm", params.get("confirm", "false"))
-    method = payment_method(account, params["payment_method"], "payment_method") if params.get("payment_method") else None
+    method = (
+        payment_method(account, params["payment_method"], "payment_method") if params.get("payment_method") else None
+    )
     rest = {name: value for name, value in params.items() if name not in _CONFIRM_EXTRAS and name != "payment_method"}
     key = account.ids.next("setup_intent")
     intent = account.create(
@@ -505,7 +601,10 @@ def confirm_setup_intent(account: Account, path: Mapping[str, str], params: Para
     intent = existing(account, "setup_intent", path["intent"], "intent")
     key = params.get("payment_method", intent.body["payment_method"])
     if key is None:
-        raise wrong_state("You cannot confirm this SetupIntent because it's missing a payment method.", "setup_intent_unexpected_state")
+        raise wrong_state(
+            "You cannot confirm this SetupIntent because it's missing a payment method.",
+            "setup_intent_unexpected_state",
+        )
     method = payment_method(account, key, "payment_method")
     customer = account.store.get("customer", intent.body["customer"] or "")
     attempt = account.create(
@@ -580,7 +679,12 @@ def _outcome(decline_code: str | None) -> Body:
     if decline_code is None:
         seller_message, kind, status, risk = "Payment complete.", "authorized", "approved_by_network", 12
     else:
-        seller_message, kind, status, risk = "The bank did not return any further details with this decline.", "issuer_declined", "declined_by_network", 31
+        seller_message, kind, status, risk = (
+            "The bank did not return any further details with this decline.",
+            "issuer_declined",
+            "declined_by_network",
+            31,
+        )
     return {
         "advice_code": None,
         "network_advice_code": None,
@@ -602,22 +706,24 @@ def show_balance(account: Account) -> None:
         account.change(balance, amounts, verb=None)
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/payment_intents"): create_intent,
-        ("POST", "/v1/payment_intents/{intent}"): change_intent,
-        ("POST", "/v1/payment_intents/{intent}/confirm"): confirm_intent,
-        ("POST", "/v1/payment_intents/{intent}/capture"): capture_intent,
-        ("POST", "/v1/payment_intents/{intent}/cancel"): cancel_intent,
-        ("POST", "/v1/charges"): create_charge,
-        ("POST", "/v1/refunds"): create_refund,
-        ("POST", "/v1/disputes/{dispute}/close"): close_dispute,
-        ("POST", "/v1/payouts"): create_payout,
-        ("POST", "/v1/topups"): create_topup,
-        ("POST", "/v1/transfers"): create_transfer,
-        ("POST", "/v1/transfers/{id}/reversals"): reverse_transfer,
-        ("POST", "/v1/setup_intents"): create_setup_intent,
-        ("POST", "/v1/setup_intents/{intent}/confirm"): confirm_setup_intent,
-        ("POST", "/v1/setup_intents/{intent}/cancel"): cancel_setup_intent,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/payment_intents"): create_intent,
+            ("POST", "/v1/payment_intents/{intent}"): change_intent,
+            ("POST", "/v1/payment_intents/{intent}/confirm"): confirm_intent,
+            ("POST", "/v1/payment_intents/{intent}/capture"): capture_intent,
+            ("POST", "/v1/payment_intents/{intent}/cancel"): cancel_intent,
+            ("POST", "/v1/charges"): create_charge,
+            ("POST", "/v1/refunds"): create_refund,
+            ("POST", "/v1/disputes/{dispute}/close"): close_dispute,
+            ("POST", "/v1/payouts"): create_payout,
+            ("POST", "/v1/topups"): create_topup,
+            ("POST", "/v1/transfers"): create_transfer,
+            ("POST", "/v1/transfers/{id}/reversals"): reverse_transfer,
+            ("POST", "/v1/setup_intents"): create_setup_intent,
+            ("POST", "/v1/setup_intents/{intent}/confirm"): confirm_setup_intent,
+            ("POST", "/v1/setup_intents/{intent}/cancel"): cancel_setup_intent,
+        }
+    )
 )

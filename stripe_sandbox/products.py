@@ -8,7 +8,8 @@ from typing import Final
 from stripe_sandbox.errors import StripeError
 
 _ISSUING: Final = (
-    "Your account is not set up to use Issuing. Please visit https://dashboard.stripe.com/issuing/overview to get started."
+    "Your account is not set up to use Issuing. Please visit "
+    "https://dashboard.stripe.com/issuing/overview to get started."
 )
 _IDENTITY: Final = (
     "Your account is not set up to use Identity. Please have an account admin visit "
@@ -17,6 +18,16 @@ _IDENTITY: Final = (
 _FORWARDING: Final = (
     "Your account is not authorized to send Forwarding requests in livemode. "
     "To enable access, please contact us via https://support.stripe.com/contact."
+)
+
+_TREASURY: Final = (
+    "Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at "
+    "https://support.stripe.com/. (Hint: Have you onboarded to Treasury? You can learn more about the steps "
+    "needed at https://stripe.com/docs/treasury/access)"
+)
+_CONNECT: Final = (
+    "You can only create new accounts if you've signed up for Connect, which you can do at "
+    "https://dashboard.stripe.com/connect."
 )
 
 PRODUCTS: Final = MappingProxyType(
@@ -29,15 +40,12 @@ PRODUCTS: Final = MappingProxyType(
         "treasury": (
             "/v1/treasury/",
             400,
-            "Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at "
-            "https://support.stripe.com/. (Hint: Have you onboarded to Treasury? You can learn more about the steps "
-            "needed at https://stripe.com/docs/treasury/access)",
+            _TREASURY,
         ),
         "connect": (
             "/v1/accounts",
             400,
-            "You can only create new accounts if you've signed up for Connect, which you can do at "
-            "https://dashboard.stripe.com/connect.",
+            _CONNECT,
         ),
         "climate": ("/v1/climate/", 400, "Your account is not set up to use Climate Orders."),
     }

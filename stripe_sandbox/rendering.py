@@ -5,15 +5,18 @@ Expansions come as a tree: ``{"customer": {"sources": {}}}`` for ``expand[]=cust
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.families import EMBEDDED, INCLUDABLE, Embedded
-from stripe_sandbox.spec import Shape, Spec
-from stripe_sandbox.store import Body, Record, Store
+from stripe_sandbox.families import EMBEDDED, INCLUDABLE, NEVER_SHOWN, Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from stripe_sandbox.spec import Shape, Spec
+    from stripe_sandbox.store import Body, Record, Store
 
 EMBEDDED_LIMIT: Final = 10
 MAX_EXPAND_LEVELS: Final = 4
@@ -111,6 +114,7 @@ class Renderer:
         body = {
             name: self._value(value, fields[name], wanted.get(name)) if name in fields else value
             for name, value in record.body.items()
+            if (record.object, name) not in NEVER_SHOWN
         }
         for path in self._includable.get(record.object, ()):
             if not _requested(wanted, path):
@@ -131,8 +135,9 @@ class Renderer:
         return {"id": record.body["id"], "object": record.object, "deleted": True}
 
     def _embed(self, body: Body, record: Record, embedded: Embedded, wanted: Expand) -> None:
-        shape, requested = self._spec.fields(record.object).get(embedded.field.split(".")[0]), wanted
-        for segment in embedded.field.split(".")[1:]:
+        first, *rest = embedded.field.split(".")
+        shape = self._spec.fields(record.object).get(first)
+        for segment in rest:
             shape = shape.fields.get(segment) if shape is not None else None
         if shape is None:
             return
@@ -152,10 +157,10 @@ class Renderer:
             "data": [self.body(child, expand) for i in first if (child := children.record(i)) is not None],
             "has_more": len(children) > EMBEDDED_LIMIT,
             "total_count": len(children),
-            "url": embedded.url.format(id=record.body.get("id", record.key)),
+            "url": embedded.url.format_map({**record.facts, "id": record.body.get("id", record.key)}),
         }
 
-    def _value(self, value: Any, shape: Shape, expand: Expand | None) -> Any:
+    def _value(self, value: Any, shape: Shape, expand: Expand | None) -> Any:  # noqa: PLR0911 - one per kind
         if value is None or not (expand is not None or self._embeds(shape)):
             return value
         match shape.type:
@@ -192,7 +197,11 @@ class Renderer:
         """Whether values of a shape hold whole objects also without being asked."""
         known = self._embedding.get(id(shape))
         if known is None:
-            inner = [*shape.fields.values(), *([shape.items] if shape.items else []), *([shape.values] if shape.values else [])]
+            inner = [
+                *shape.fields.values(),
+                *([shape.items] if shape.items else []),
+                *([shape.values] if shape.values else []),
+            ]
             known = shape.type in ("ref", "union") or any(self._embeds(item) for item in inner)
             self._embedding[id(shape)] = known
         return known

@@ -13,12 +13,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from stripe_sandbox import business, control, server, state
 from stripe_sandbox.account import Account
@@ -34,6 +31,11 @@ from stripe_sandbox.request_log import LoggedRequest, RequestLog
 from stripe_sandbox.seeding import add_singletons, seed_full
 from stripe_sandbox.shapes import Generator, cyclic_types
 from stripe_sandbox.spec import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
 
 TEST_KEY: Final = "sk_test_sandbox"
 LIVE_KEY: Final = "sk_live_sandbox"

@@ -1,27 +1,42 @@
 """The ``full`` account: objects of every type that the API can list, from their shapes and a seed.
 
 First every object gets its id and its parents, then its body: whatever an object points at is there. ``_FAMILIES`` says
-how many children parents have (the first one more than an embedded list shows), ``_refine`` what a shape cannot know.
-Unlike in the ``demo`` account, amounts here do not add up; they are awkward on purpose.
+how many children parents have (the first one more than an embedded list shows), ``refinements`` what a shape cannot
+know. Unlike in the ``demo`` account, amounts here do not add up; they are awkward on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox.account import Account
-from stripe_sandbox.families import id_prefix
 from stripe_sandbox.ids import token
+from stripe_sandbox.refinements import Draft, refine
 from stripe_sandbox.shapes import Generator, cyclic_types
-from stripe_sandbox.store import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body
 
 _DAY: Final = 86_400
 _POOL: Final = 12  # objects of a type that nothing else says the number of
-_POOLS: Final = MappingProxyType({"charge": 201, "customer": 101, "payment_intent": 201, "product": 100, "price": 101, "coupon": 99, "invoice": 40, "subscription": 30, "file": 20})
+_POOLS: Final = MappingProxyType(
+    {
+        "charge": 201,
+        "customer": 101,
+        "payment_intent": 201,
+        "product": 100,
+        "price": 101,
+        "coupon": 99,
+        "invoice": 40,
+        "subscription": 30,
+        "file": 20,
+    }
+)
 _NATURAL_IDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "capability": ("card_payments", "transfers", "sepa_debit_payments"),
@@ -55,11 +70,15 @@ _FAMILIES: Final = (
     _Family(child="card", link="customer", parent="customer", first=12, others=(0, 1, 0, 2)),
     _Family(child="credit_note_line_item", link="credit_note", parent="credit_note", first=12, others=(1, 2)),
     _Family(child="customer_balance_transaction", link="customer", parent="customer", first=13, others=(0, 0, 1)),
-    _Family(child="customer_cash_balance_transaction", link="customer", parent="customer", first=11, others=(0, 0, 0, 1)),
+    _Family(
+        child="customer_cash_balance_transaction", link="customer", parent="customer", first=11, others=(0, 0, 0, 1)
+    ),
     _Family(child="entitlements.active_entitlement", link="customer", parent="customer", first=3, others=(0, 1, 0, 0)),
     _Family(child="fee_refund", link="fee", parent="application_fee", first=12, others=(0, 1)),
     _Family(child="file_link", link="file", parent="file", first=12, others=(0, 1)),
-    _Family(child="financial_connections.account_owner", link="financial_account", parent="financial_connections.account"),
+    _Family(
+        child="financial_connections.account_owner", link="financial_account", parent="financial_connections.account"
+    ),
     _Family(child="financial_connections.transaction", link="account", parent="financial_connections.account"),
     _Family(child="invoice_payment", link="invoice", parent="invoice", first=2, others=(1,)),
     _Family(child="issuing.token", link="card", parent="issuing.card"),
@@ -69,7 +88,13 @@ _FAMILIES: Final = (
     _Family(child="item", link="quote_upfront", parent="quote", first=12, others=(0, 1)),
     _Family(child="line_item", link="invoice", parent="invoice", first=25, others=(1, 2, 3)),
     _Family(child="payment_attempt_record", link="payment_record", parent="payment_record"),
-    _Family(child="payment_intent_amount_details_line_item", link="payment_intent", parent="payment_intent", first=12, others=(0, 0, 1)),
+    _Family(
+        child="payment_intent_amount_details_line_item",
+        link="payment_intent",
+        parent="payment_intent",
+        first=12,
+        others=(0, 0, 1),
+    ),
     _Family(child="payment_method", link="customer", parent="customer", first=11, others=(1, 0, 2)),
     _Family(child="person", link="account", parent="account"),
     _Family(child="product_feature", link="product", parent="product", first=11, others=(0, 0, 1)),
@@ -150,8 +175,19 @@ def seed_full(account: Account, *, scale: int = 1) -> None:
         body.update({name: value for name, value in seed.links.items() if name in fields})
         if "test_clock" in fields:
             body["test_clock"] = None
-        _refine(account, seed, body, facts, ids, random)
-        if seed.object == "customer" and seed.number >= len(ids["customer"]) - 3:
+        refine(
+            Draft(
+                account=account,
+                object=seed.object,
+                id=seed.id,
+                number=seed.number,
+                links=seed.links,
+                body=body,
+                facts=facts,
+                ids=ids,
+            )
+        )
+        if seed.object == "customer" and seed.number >= len(ids["customer"]) - len(clocks) // 4:
             body["test_clock"] = clocks[seed.number % len(clocks)]
         account.add(seed.object, body, facts=facts)
     add_singletons(account, generator, random)
@@ -165,7 +201,17 @@ def add_singletons(account: Account, generator: Generator, random: Random) -> No
     for name in ("balance", "balance_settings", "tax.settings"):
         account.add(name, generator.body(name, spec.fields(name), random))
     own = generator.body("account", spec.fields("account"), random)
-    account.add("account", {**own, "id": account.id, "created": account.now() - 3 * 365 * _DAY, "type": "standard", "country": "DE", "default_currency": "eur"})
+    account.add(
+        "account",
+        {
+            **own,
+            "id": account.id,
+            "created": account.now() - 3 * 365 * _DAY,
+            "type": "standard",
+            "country": "DE",
+            "default_currency": "eur",
+        },
+    )
 
 
 def _seeds(account: Account, scale: int) -> list[_Seed]:
@@ -189,15 +235,15 @@ def _seeds(account: Account, scale: int) -> list[_Seed]:
                 links = {family.link: parent.id}
                 if family.child == "treasury.transaction_entry":
                     links["financial_account"] = parent.links["financial_account"]
-                seeds.setdefault(family.child, []).append(_Seed(object=family.child, id=key, number=number, links=links))
+                seeds.setdefault(family.child, []).append(
+                    _Seed(object=family.child, id=key, number=number, links=links)
+                )
     return [seed for group in seeds.values() for seed in group]
 
 
 def _new_id(account: Account, name: str, number: int) -> str:
     if name == "coupon":
         return f"COUPON-{number:03}"
-    if name in ("charge", "card", "source") and number % 5 == 4:  # noqa: PLR2004 - every fifth has a longer id, as newer ones do
-        return f"{id_prefix(name)}_3{account.ids.token()}"
     return account.ids.next(name)
 
 
@@ -205,83 +251,6 @@ def _created(account: Account, seed: _Seed) -> int:
     """Spread over years, with crowds in one second: every third object shares its second with its neighbours."""
     spread = seed.number - seed.number % 3
     return account.now() - 40 * _DAY - spread * 5 * _DAY - len(seed.object) * 3600
-
-
-def _refine(account: Account, seed: _Seed, body: Body, facts: dict[str, Any], ids: Mapping[str, list[str]], random: Random) -> None:
-    """What the shape does not say, so that objects of a type make sense by themselves and to lists."""
-    number = seed.number
-    match seed.object:
-        case "apps.secret":
-            body["scope"] = {"type": "account"} if number % 3 else {"type": "user", "user": f"usr_{number}"}
-        case "balance_transaction":
-            body["net"] = body["amount"] - body["fee"]
-        case "billing.credit_balance_transaction":
-            facts["customer"] = _by_index(ids, "customer", ids["billing.credit_grant"].index(seed.links["credit_grant"]))
-        case "billing.credit_grant":
-            body["customer"] = _by_index(ids, "customer", number)
-        case "billing.meter_event_summary":
-            start = account.now() // 60 * 60 - (number + 1) * 3600
-            body |= {"start_time": start, "end_time": start + 3600}
-            facts["customer"] = _by_index(ids, "customer", number)
-        case "charge" | "payment_intent":
-            twin = {"charge": ("payment_intent", "payment_intent"), "payment_intent": ("latest_charge", "charge")}[seed.object]
-            body[twin[0]] = _by_index(ids, twin[1], number)
-            body["customer"] = _by_index(ids, "customer", number // 2) if number % 7 else None
-            if seed.object == "payment_intent":
-                body.setdefault("amount_details", {"tip": {}})
-                body["amount_details"] = {**(body["amount_details"] or {}), "error": None}
-            elif number < len(ids["review"]):
-                body["review"] = ids["review"][number]
-        case "checkout.session":
-            body["id"] = seed.id
-        case "customer":
-            body["cash_balance"] = seed.id
-            body["balance"] = 0
-            account.add("cash_balance", _cash_balance(account, seed.id), facts={"key": seed.id})
-        case "discount":
-            body["source"] = {"coupon": random.choice(ids["coupon"]), "type": "coupon"}
-        case "event":
-            body.clear()
-        case "financial_connections.account":
-            body["ownership"] = _by_index(ids, "financial_connections.account_ownership", number)
-            body["transaction_refresh"] = {"id": f"fctxnref_{number}", "last_attempted_at": account.now(), "next_refresh_available_at": None, "status": "succeeded"}
-        case "financial_connections.account_owner":
-            position = ids["financial_connections.account"].index(seed.links["financial_account"])
-            body["ownership"] = _by_index(ids, "financial_connections.account_ownership", position)
-        case "payment_method":
-            facts |= {} if seed.links else {"detached": True}
-            body["customer"] = seed.links.get("customer")
-            if seed.links and number == 1:
-                body |= {"type": "custom", "custom": {"display_name": "House account", "logo": None, "type": "cpmt_1"}}
-                body.pop("card", None)
-        case "price":
-            body["active"] = number % 4 != 1
-            body["type"] = "recurring" if body.get("recurring") else "one_time"
-            facts |= {"inline": True} if number % 10 == 9 else {}  # noqa: PLR2004 - every tenth is an inline one
-        case "quote":
-            body["computed"] = {**body["computed"], "upfront": {**(body["computed"].get("upfront") or {}), "amount_total": 0}}
-        case "radar.value_list":
-            facts["values"] = []
-        case "review":
-            body |= {"open": number % 2 == 0, "closed_reason": None if number % 2 == 0 else "approved"}
-            body["charge"] = _by_index(ids, "charge", number)
-        case "setup_intent":
-            body["latest_attempt"] = None
-        case "source":
-            body["customer"] = seed.links.get("customer")
-            body["receiver"] = {"address": token(seed.id, length=12), "amount_charged": 0, "amount_received": 0, "amount_returned": 0, "refund_attributes_method": "email", "refund_attributes_status": "missing"}
-        case "subscription":
-            body["customer"] = _by_index(ids, "customer", number)
-            body["status"] = ("active", "canceled", "trialing", "past_due", "incomplete_expired", "paused")[number % 6]
-        case "subscription_item":
-            body["plan"] = random.choice(ids["plan"])
-        case "tax_id":
-            body["customer"] = seed.links.get("customer")
-            body["owner"] = {"account": None, "application": None, "customer": body["customer"], "customer_account": None, "type": "customer" if body["customer"] else "self"}
-        case "tax.location":
-            body["type"] = "performance"
-        case "test_helpers.test_clock":
-            body["status"] = "ready"
 
 
 def _reconcile(account: Account) -> None:
@@ -347,18 +316,3 @@ def _event_record(account: Account, kind: str, body: Body, created: int) -> Any:
     if kind.endswith(".updated"):
         event["data"]["previous_attributes"] = {"metadata": {"key": "before"}}
     return account.new_record("event", event)
-
-
-def _cash_balance(account: Account, customer: str) -> Body:
-    return {
-        "object": "cash_balance",
-        "available": None,
-        "customer": customer,
-        "customer_account": None,
-        "livemode": account.livemode,
-        "settings": {"reconciliation_mode": "automatic", "using_merchant_default": True},
-    }
-
-
-def _by_index(ids: Mapping[str, list[str]], name: str, index: int) -> str:
-    return ids[name][index % len(ids[name])]

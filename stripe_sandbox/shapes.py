@@ -8,36 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.ids import token
 from stripe_sandbox.rendering import ordered
-from stripe_sandbox.spec import Shape, Spec
-from stripe_sandbox.store import Body
+
+if TYPE_CHECKING:
+    from stripe_sandbox.spec import Shape, Spec
+    from stripe_sandbox.store import Body
 
 References = Callable[[tuple[str, ...], Random], str | None]
 """Picks the id of an existing object of one of the types, or None if there is none."""
 
 NULL_SHARE: Final = 0.3
+AWKWARD_SHARE: Final = 0.2
 ABSENT_SHARE: Final = 0.4
 MAX_DEPTH: Final = 6
 MANY_VARIANTS: Final = 8  # so many hashes beside a free ``type`` are variants, of which one is there
 CARD_SHARE: Final = 0.6
 _CURRENCIES: Final = ("usd", "eur", "gbp", "jpy", "kwd", "chf", "brl")
 _WORDS: Final = ("amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper")
-_AWKWARD: Final = ("Zürich — Straße №5", "naïve “quoted” text", "日本語のメモ", "line one\nline two", "tab\tand \\ backslash", "🙂☕")
+_AWKWARD: Final = (
+    "Zürich — Straße №5",
+    "naïve “quoted” text",
+    "日本語のメモ",
+    "line one\nline two",
+    "tab\tand \\ backslash",
+    "🙂☕",
+)
 _BY_NAME: Final[Mapping[str, Callable[[Random], Any]]] = {
     "city": lambda r: r.choice(("Wien", "São Paulo", "Osaka", "Reykjavík", "Dublin")),
     "country": lambda r: r.choice(("AT", "BR", "JP", "IS", "IE", "US")),
     "cvc": lambda r: f"{r.randrange(1000):03}",
-    "description": lambda r: r.choice(_AWKWARD) if r.random() < 0.3 else " ".join(r.sample(_WORDS, 3)),
+    "description": lambda r: r.choice(_AWKWARD) if r.random() < AWKWARD_SHARE else " ".join(r.sample(_WORDS, 3)),
     "email": lambda r: f"{r.choice(_WORDS)}.{r.randrange(10_000)}@example.com",
     "exp_month": lambda r: r.randint(1, 12),
     "exp_year": lambda r: r.randint(2027, 2034),
     "fingerprint": lambda r: token(r.random(), length=16),
     "last4": lambda r: f"{r.randrange(10_000):04}",
     "line1": lambda r: f"{r.choice(_WORDS).title()} Street {r.randrange(1, 200)}",
-    "name": lambda r: r.choice(_AWKWARD) if r.random() < 0.2 else f"{r.choice(_WORDS).title()} {r.randrange(1000)}",
+    "name": lambda r: (
+        r.choice(_AWKWARD) if r.random() < AWKWARD_SHARE else f"{r.choice(_WORDS).title()} {r.randrange(1000)}"
+    ),
     "number": lambda r: f"{r.choice(_WORDS)[:4].upper()}-{r.randrange(10_000):04}",
     "phone": lambda r: f"+1555{r.randrange(10_000_000):07}",
     "postal_code": lambda r: f"{r.randrange(100_000):05}",
@@ -90,7 +102,7 @@ class Generator:
             case "number":
                 return random.choice((0.1, 1e-7, 2.5, 19.0, 33.333, random.uniform(0, 100)))
             case "boolean":
-                return shape.enum[0] if shape.enum else random.random() < 0.5
+                return shape.enum[0] if shape.enum else random.choice((True, False))
             case "object":
                 return self._hash(shape, random, depth)
             case "array" if shape.items is not None:
@@ -98,14 +110,17 @@ class Generator:
                 return [item for item in items if item is not None]
             case "map" if shape.values is not None:
                 return {key: self._value(key, shape.values, random, depth + 1) for key in self._keys(random)}
-            case "expandable" if shape.fields:  # an id, or a hash that no list has
-                return self._hash(shape, random, depth) if random.random() < 0.5 else token(name, random.random())
-            case "ref" if shape.nullable and self._cyclic.issuperset(shape.objects):
-                return None
             case "expandable" | "ref" | "union":
-                found = self._references(shape.objects, random)
-                return found if found is not None or shape.nullable else token(shape.objects, random.random())
+                return self._reference(name, shape, random, depth)
         return None
+
+    def _reference(self, name: str, shape: Shape, random: Random, depth: int) -> Any:
+        if shape.fields:  # an id, or a hash that no list has
+            return random.choice((self._hash(shape, random, depth), token(name, random.random())))
+        if shape.nullable and shape.type == "ref" and self._cyclic.issuperset(shape.objects):
+            return None
+        found = self._references(shape.objects, random)
+        return found if found is not None or shape.nullable else token(shape.objects, random.random())
 
     def _hash(self, shape: Shape, random: Random, depth: int) -> Body:
         body = {
@@ -120,7 +135,9 @@ class Generator:
         """Where ``type`` names one of the sibling hashes, the others are not there: Stripe's habit."""
         if "type" not in fields or fields["type"].type != "string":
             return
-        hashes = [name for name, shape in fields.items() if shape.type == "object" and (shape.nullable or shape.optional)]
+        hashes = [
+            name for name, shape in fields.items() if shape.type == "object" and (shape.nullable or shape.optional)
+        ]
         kinds = [name for name in fields["type"].enum if name in hashes]
         if not fields["type"].enum and len(hashes) >= MANY_VARIANTS:
             kinds = hashes
@@ -129,20 +146,22 @@ class Generator:
             if kind != body.get("type"):
                 body.pop(kind, None)
 
-    def _text(self, name: str, shape: Shape, random: Random) -> Any:
+    def _text(self, name: str, shape: Shape, random: Random) -> Any:  # noqa: PLR0911 - one per kind
         if shape.enum:
             return random.choice(shape.enum)
         if shape.format == "currency":
             return random.choice(_CURRENCIES)
         if shape.format == "decimal":
-            return random.choice(("0", "12.5", "0.000000000001", f"{random.randrange(10**6)}.{random.randrange(10**12):012}"))
+            return random.choice(
+                ("0", "12.5", "0.000000000001", f"{random.randrange(10**6)}.{random.randrange(10**12):012}")
+            )
         if name in _BY_NAME:
             return str(_BY_NAME[name](random))
         if name.endswith(("url", "_link")):
             return f"https://example.com/{random.choice(_WORDS)}/{random.randrange(10_000)}"
         if name.endswith(("secret", "_token")):
             return f"{name}_{token(name, random.random())}"
-        return random.choice(_AWKWARD) if random.random() < 0.1 else "_".join(random.sample(_WORDS, 2))
+        return random.choice(_AWKWARD) if random.random() < AWKWARD_SHARE / 2 else "_".join(random.sample(_WORDS, 2))
 
     def _integer(self, name: str, shape: Shape, random: Random) -> int:
         if shape.enum:
@@ -168,13 +187,13 @@ def cyclic_types(spec: Spec) -> frozenset[str]:
     """The types that always embed, directly or not, an object of their own type: an intent's error its intent."""
     embeds = {name: _embedded(shape.fields.values()) for name, shape in spec.objects.items()}
 
-    def reaches(name: str, target: str, seen: set[str]) -> bool:
-        for inner in embeds.get(name, ()):
-            if inner == target or (inner not in seen and not seen.add(inner) and reaches(inner, target, seen)):
-                return True
-        return False
+    def reached(name: str, found: set[str]) -> set[str]:
+        for inner in embeds.get(name, set()) - found:
+            found.add(inner)
+            reached(inner, found)
+        return found
 
-    return frozenset(name for name in embeds if reaches(name, name, set()))
+    return frozenset(name for name in embeds if name in reached(name, set()))
 
 
 def _embedded(shapes: Iterable[Shape]) -> set[str]:
@@ -196,7 +215,7 @@ def minimal(fields: Mapping[str, Shape], *, livemode: bool) -> Body:
     return body
 
 
-def _empty(shape: Shape) -> Any:
+def _empty(shape: Shape) -> Any:  # noqa: PLR0911 - one per kind
     if shape.nullable:
         return None
     if shape.enum:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.ids import token
 from stripe_sandbox.store import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stripe_sandbox.account import Account
 
 FORMAT: Final = 1
 
@@ -61,7 +63,7 @@ def save(account: Account, path: Path, *, kind: str) -> None:
     )
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(msgspec.json.encode(saved))
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load(account: Account, path: Path, *, kind: str) -> SavedAccount:

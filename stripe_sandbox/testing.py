@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.billing import ENDED, period_end, renew
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
-from stripe_sandbox.customers import remove_customer
 from stripe_sandbox.errors import wrong_state
 from stripe_sandbox.forms import Params, as_int
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.store import Body, Record
 
 
 def create_test_clock(account: Account, _path: Mapping[str, str], params: Params) -> Record:
@@ -21,7 +23,9 @@ def create_test_clock(account: Account, _path: Mapping[str, str], params: Params
     demand(params, "frozen_time")
     values = values_from_params(account, "test_helpers.test_clock", params)
     deletes_after = account.now() + 30 * 86_400
-    return account.create("test_helpers.test_clock", {"deletes_after": deletes_after, "status": "ready", "status_details": {}, **values})
+    return account.create(
+        "test_helpers.test_clock", {"deletes_after": deletes_after, "status": "ready", "status_details": {}, **values}
+    )
 
 
 def advance_test_clock(account: Account, path: Mapping[str, str], params: Params) -> Record:
@@ -31,7 +35,11 @@ def advance_test_clock(account: Account, path: Mapping[str, str], params: Params
     target = as_int("frozen_time", params["frozen_time"])
     if target < clock.body["frozen_time"]:
         raise wrong_state("You cannot move a test clock to a time in the past.")
-    account.change(clock, {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}}, verb="advancing")
+    account.change(
+        clock,
+        {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}},
+        verb="advancing",
+    )
     for subscription in list(account.store.table("subscription").records.values()):
         if subscription.link("test_clock") != clock.key:
             continue
@@ -40,25 +48,14 @@ def advance_test_clock(account: Account, path: Mapping[str, str], params: Params
     return account.change(clock, {"frozen_time": target, "status": "ready", "status_details": {}}, verb="ready")
 
 
-def delete_test_clock(account: Account, path: Mapping[str, str], _params: Params) -> Body:
-    """``DELETE /v1/test_helpers/test_clocks/{test_clock}``: its customers and all that is theirs vanish with it."""
-    clock = existing(account, "test_helpers.test_clock", path["test_clock"], "test_clock")
-    for table in account.store.tables():
-        for record in list(table.records.values()):
-            if record.object not in ("customer", "event") and record.link("test_clock") == clock.key:
-                account.delete(record, verb=None)
-    for customer in list(account.store.table("customer").records.values()):
-        if customer.link("test_clock") == clock.key:
-            remove_customer(account, customer)
-    account.delete(clock)
-    return account.renderer.stub(clock)
-
-
 def create_value_list_item(account: Account, _path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/radar/value_list_items``."""
     demand(params, "value", "value_list")
     value_list = named(account, "radar.value_list", params["value_list"], "value_list")
-    item = account.create("radar.value_list_item", {"created_by": "sandbox", **values_from_params(account, "radar.value_list_item", params)})
+    item = account.create(
+        "radar.value_list_item",
+        {"created_by": "sandbox", **values_from_params(account, "radar.value_list_item", params)},
+    )
     value_list.facts["values"] = [*value_list.facts.get("values", ()), item.body["value"]]
     account.store.put(value_list)
     return item
@@ -73,12 +70,13 @@ def create_webhook_endpoint(account: Account, _path: Mapping[str, str], params: 
     return {**account.renderer.body(endpoint), "secret": f"whsec_{account.ids.token(32)}"}
 
 
-RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = MappingProxyType(
-    {
-        ("POST", "/v1/test_helpers/test_clocks"): create_test_clock,
-        ("POST", "/v1/test_helpers/test_clocks/{test_clock}/advance"): advance_test_clock,
-        ("DELETE", "/v1/test_helpers/test_clocks/{test_clock}"): delete_test_clock,
-        ("POST", "/v1/radar/value_list_items"): create_value_list_item,
-        ("POST", "/v1/webhook_endpoints"): create_webhook_endpoint,
-    }
+RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
+    MappingProxyType(
+        {
+            ("POST", "/v1/test_helpers/test_clocks"): create_test_clock,
+            ("POST", "/v1/test_helpers/test_clocks/{test_clock}/advance"): advance_test_clock,
+            ("POST", "/v1/radar/value_list_items"): create_value_list_item,
+            ("POST", "/v1/webhook_endpoints"): create_webhook_endpoint,
+        }
+    )
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from stripe_sandbox.account import Account
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from stripe_sandbox.account import Account
 
 _LINES_A_CHUNK = 200
 

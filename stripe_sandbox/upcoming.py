@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.account import Account
 from stripe_sandbox.billing import ENDED, period_end
 from stripe_sandbox.catalog import named
 from stripe_sandbox.errors import StripeError, missing_parameter, unknown_parameter, unrecognized_url
-from stripe_sandbox.forms import Params
+from stripe_sandbox.rendering import EMBEDDED_LIMIT
 from stripe_sandbox.shapes import minimal
-from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.forms import Params
+    from stripe_sandbox.store import Body, Record
 
 UPCOMING_PATH: Final = "/v1/invoices/upcoming"
 _REMOVED_IN: Final = "2025-03-31"
@@ -36,7 +39,11 @@ def upcoming_invoice(account: Account, params: Params, version: str) -> Body:
         raise missing_parameter("customer")
     due = [(end, s) for s in chosen if s.body["status"] not in ENDED and (end := period_end(account, s)) is not None]
     if not due:
-        raise StripeError(404, f"No upcoming invoices for customer: {chosen[0].body['customer'] if chosen else params.get('customer')}", code="invoice_upcoming_none")
+        raise StripeError(
+            404,
+            f"No upcoming invoices for customer: {chosen[0].body['customer'] if chosen else params.get('customer')}",
+            code="invoice_upcoming_none",
+        )
     end, subscription = min(due, key=lambda pair: pair[0])
     return _preview(account, subscription, end)
 
@@ -72,8 +79,8 @@ def _preview(account: Account, subscription: Record, end: int) -> Body:
         "customer": subscription.body["customer"],
         "lines": {
             "object": "list",
-            "data": lines[:10],
-            "has_more": len(lines) > 10,  # noqa: PLR2004 - embedded lists show ten
+            "data": lines[:EMBEDDED_LIMIT],
+            "has_more": len(lines) > EMBEDDED_LIMIT,
             "total_count": len(lines),
             "url": f"/v1/invoices/upcoming/lines?subscription={subscription.key}",
         },

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox import billing, catalog, customers, invoices, payments, testing
+from stripe_sandbox import billing, catalog, customers, deletions, invoices, payments, testing
 from stripe_sandbox.account import Account
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, missing_parameter, no_such
-from stripe_sandbox.families import CHILD_LISTS, EMBEDDED
+from stripe_sandbox.families import CHILD_LISTS
 from stripe_sandbox.forms import Params
-from stripe_sandbox.spec import Write
 from stripe_sandbox.store import Body, Record
+
+if TYPE_CHECKING:
+    from stripe_sandbox.spec import Write
 
 Rule = Callable[[Account, Mapping[str, str], Params], Record | Body]
 
 _RULES: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
-    {**catalog.RULES, **customers.RULES, **payments.RULES, **invoices.RULES, **billing.RULES, **testing.RULES}
+    {
+        **catalog.RULES,
+        **customers.RULES,
+        **payments.RULES,
+        **invoices.RULES,
+        **billing.RULES,
+        **deletions.RULES,
+        **testing.RULES,
+    }
 )
 
 _ACTIONS: Final[Mapping[str, tuple[dict[str, Any], str]]] = MappingProxyType(
@@ -68,32 +78,21 @@ def write(account: Account, operation: Write, values: Mapping[str, str], params:
     if operation.path in _ACTIONS:
         changes, verb = _ACTIONS[operation.path]
         record = _addressed(account, operation, values)
-        return account.change(record, {**values_from_params(account, record.object, params, record.body), **changes}, verb=verb)
+        return account.change(
+            record, {**values_from_params(account, record.object, params, record.body), **changes}, verb=verb
+        )
     object_type = operation.object
     if object_type is not None and method == "POST" and operation.path in _list_paths(account, object_type):
         return _create(account, operation.path, object_type, values, params)
     if object_type is not None and operation.path in _object_paths(account, object_type):
         record = _addressed(account, operation, values)
         if method == "DELETE":
-            return delete(account, record)
+            return deletions.delete(account, record)
         return account.change(record, values_from_params(account, object_type, params, record.body))
     raise StripeError(400, f"The sandbox does not perform {method} {operation.path}.", code="sandbox_unsupported")
 
 
-def delete(account: Account, record: Record) -> Body:
-    """Delete an object with the children that only exist within it, and answer its stub."""
-    for embedded in EMBEDDED:
-        if embedded.parent == record.object and embedded.parent != "customer":
-            for child_type in embedded.children:
-                for child in account.store.linked(child_type, embedded.link, record.key):
-                    account.delete(child, verb=None)
-    account.delete(record)
-    return account.renderer.stub(record)
-
-
-def _create(
-    account: Account, path: str, object_type: str, values: Mapping[str, str], params: Params
-) -> Record:
+def _create(account: Account, path: str, object_type: str, values: Mapping[str, str], params: Params) -> Record:
     fields = account.spec.fields(object_type)
     given = values_from_params(account, object_type, params)
     facts: dict[str, Any] = {}
