@@ -19,7 +19,7 @@ def sandbox(port_file: Path) -> subprocess.Popen[bytes]:
     """Start the sandbox on a free port, with the account where the last demo left it."""
     command = [
         sys.executable,
-        *("-m", "stripe_sandbox", "--account", "demo", "--alive", "--port", "0"),
+        *("-m", "stripe_sandbox", "--account", "demo", "--port", "0"),
         *("--port-file", str(port_file), "--state", str(HOME / "demo-account.json")),
     ]
     return subprocess.Popen(command, cwd=run.ROOT, stdout=subprocess.DEVNULL)

@@ -8,6 +8,7 @@ field that holds the id to ask with. A request is saved where the record answers
 
 * `signals`: fields of the record; if all of them are there and all are empty (null, false, 0, {}), there is nothing to ask for.
 * `needs`: an object type of which the account must have at least one.
+* `absent_is_empty`: a signal that is not there says "nothing" too.
 * `sampled`: the signals are Stripe's habit rather than its promise, so the first few records whose signals say
   "nothing" are asked for all the same; if one of them has something after all, signals of that list are not trusted again.
 * `only_sampled`: the record says nothing at all, another ask finds the rows; only the sample is asked for.
@@ -69,6 +70,12 @@ ASKS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "/v1/financial_connections/transactions": (
         {"of": "financial_connections.account", "signals": ("transaction_refresh",), "sampled": True},
+    ),
+    "/v1/payment_intents/{intent}/amount_details_line_items": (
+        {"of": "payment_intent", "signals": ("amount_details.line_items",), "absent_is_empty": True, "sampled": True},
+    ),
+    "/v1/quotes/{quote}/computed_upfront_line_items": (
+        {"of": "quote", "signals": ("computed.upfront.line_items",), "absent_is_empty": True, "sampled": True},
     ),
     "/v1/products/{product}/features": ({"of": "product", "needs": "entitlements.feature"},),
     "/v1/setup_attempts": ({"of": "setup_intent", "signals": ("latest_attempt",), "sampled": True},),

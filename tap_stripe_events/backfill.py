@@ -557,7 +557,7 @@ class Backfill:
 
     def _says_nothing(self, json_object: StripeJson, ask: Ask) -> bool:
         values = [changes.field_value(json_object, signal) for signal in ask.signals]
-        return bool(values) and all(there and not value for there, value in values)
+        return bool(values) and all((there or ask.absent_is_empty) and not value for there, value in values)
 
     def _remember(self, path: str, identifier: str) -> None:
         _remember(self._asked_once, (path, identifier))
@@ -777,7 +777,7 @@ def refusal_reason(answer: Answer) -> str:
         return "refused without a reason"
     if refusal.permission:
         return f"the key lacks the permission {refusal.permission}"
-    return refusal.message.split("\n", maxsplit=1)[0][:200] or f"HTTP {refusal.status}"
+    return refusal.message.split("\n", maxsplit=1)[0][:200].rstrip(".") or f"HTTP {refusal.status}"
 
 
 def _window(root: StripeList, bookmark: OpenWindow) -> _Window:

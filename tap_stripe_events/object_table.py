@@ -214,7 +214,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("payment_intent_amount_details_line_item",),
         parent="payment_intent",
         parameter="intent",
-        asks=(Ask(of="payment_intent"),),
+        asks=(Ask(of="payment_intent", signals=("amount_details.line_items",), absent_is_empty=True, sampled=True),),
         owned=True,
     ),
     StripeList(path="/v1/payment_links", objects=("payment_link",)),
@@ -265,7 +265,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("item",),
         parent="quote",
         parameter="quote",
-        asks=(Ask(of="quote"),),
+        asks=(Ask(of="quote", signals=("computed.upfront.line_items",), absent_is_empty=True, sampled=True),),
         owned=True,
     ),
     StripeList(

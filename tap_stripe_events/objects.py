@@ -21,6 +21,7 @@ class Ask:
         of: The object whose record may lead to a request.
         by: The dotted field of that record which holds the id to ask with. Without a value nothing is asked.
         signals: Dotted fields; all there and all empty means there is nothing to ask for.
+        absent_is_empty: A signal that is not there counts as empty.
         sampled: The signals are a habit of Stripe, not a promise: a few records are asked for in spite of them.
         only_sampled: The record says nothing at all: only those few are asked for.
         optional: It adds rows when the tap reads `of` anyway; it is no reason to read `of`.
@@ -30,6 +31,7 @@ class Ask:
     of: str
     by: str = "id"
     signals: tuple[str, ...] = ()
+    absent_is_empty: bool = False
     sampled: bool = False
     only_sampled: bool = False
     optional: bool = False
