@@ -1,0 +1,1 @@
+"""A Singer target that loads any tap's streams into Postgres."""

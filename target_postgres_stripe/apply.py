@@ -74,7 +74,9 @@ class Relation:
         types = {column.name: column.type for column in self.child.columns}
         referred = zip(self.parent_columns, self.parent.key, strict=True)
         return (
-            self.parent.ordered and self.child.ordered and all(types.get(name) == column.type for name, column in referred)
+            self.parent.ordered
+            and self.child.ordered
+            and all(types.get(name) == column.type for name, column in referred)
         )
 
     @property
@@ -138,7 +140,10 @@ class Statements:
 
     def remove_deleted(self) -> str:
         """Remove the rows whose staged record says that they are deleted."""
-        return f'DELETE FROM {self._table} AS t USING {self._source} WHERE {self._same_key()} AND s."_sdc_deleted_at" IS NOT NULL'
+        return (
+            f"DELETE FROM {self._table} AS t USING {self._source} "
+            f'WHERE {self._same_key()} AND s."_sdc_deleted_at" IS NOT NULL'
+        )
 
     # Streams with an as-of.
 
@@ -226,13 +231,13 @@ class Statements:
             f"AND k.key = {self._key_json('t')} AND (k.version = {version} OR k.as_of > {start}))"
         )
         absent = (
-            f't."_sdc_as_of" <= {start} AND t."_sdc_table_version" IS DISTINCT FROM {version} AND {unfinished} AND NOT {seen}'
+            f't."_sdc_as_of" <= {start} AND t."_sdc_table_version" IS DISTINCT FROM {version} '
+            f"AND {unfinished} AND NOT {seen}"
         )
         return [
             self._gone(f"{self._table} AS t", "", absent, start),
             f"DELETE FROM {self._own('_sweep_seen')} WHERE stream = {self._stream} AND version <= {version}",
-            f"UPDATE {self._own('_streams')} SET floor = {start} WHERE stream = {self._stream} "
-            f"AND coalesce(floor, {LONG_AGO}) < {start}",
+            f"UPDATE {self._own('_streams')} SET floor = {start} WHERE stream = {self._stream} AND {unfinished}",
         ]
 
     def activate_version(self, version: int) -> str:
@@ -246,14 +251,20 @@ class Statements:
 
     def store_lists(self) -> str:
         """Remember, for each staged parent and child stream, the newest complete list."""
+        staged = (
+            """(SELECT jsonb_object_agg(child, jsonb_build_object('as_of', s."_sdc_as_of", 'ids', ids)) """
+            """FROM jsonb_each(s."_sdc_children") AS l(child, ids))"""
+        )
+        newer = "(k.lists->child->>'as_of')::timestamptz > (list->>'as_of')::timestamptz"
+        not_older = (
+            "(SELECT jsonb_object_agg(child, list) FROM jsonb_each(EXCLUDED.lists) AS l(child, list) "
+            f"WHERE NOT coalesce({newer}, false))"
+        )
         return (
             f"INSERT INTO {self._own('_children')} AS k (stream, key, lists) "
-            f"SELECT {self._stream}, {self._key_json('s')}, (SELECT jsonb_object_agg(child, "
-            f"""jsonb_build_object('as_of', s."_sdc_as_of", 'ids', ids)) FROM jsonb_each(s."_sdc_children") AS l(child, ids)) """
-            f'FROM {self._source} WHERE s."_sdc_children" <> \'{{}}\' AND {self._not_below_floor} '
-            f"ON CONFLICT (stream, key) DO UPDATE SET lists = k.lists || coalesce("
-            f"(SELECT jsonb_object_agg(child, list) FROM jsonb_each(EXCLUDED.lists) AS l(child, list) "
-            f"WHERE NOT coalesce((k.lists->child->>'as_of')::timestamptz > (list->>'as_of')::timestamptz, false)), '{{}}')"
+            f"SELECT {self._stream}, {self._key_json('s')}, {staged} FROM {self._source} "
+            f"WHERE s.\"_sdc_children\" <> '{{}}' AND {self._not_below_floor} "
+            f"ON CONFLICT (stream, key) DO UPDATE SET lists = k.lists || coalesce({not_older}, '{{}}')"
         )
 
     def enforce_lists_on_children(self, relation: Relation) -> str:
@@ -263,16 +274,17 @@ class Statements:
             f"t.{quoted(column)} = s.{quoted(key.name)}"
             for column, key in zip(relation.parent_columns, self.shape.key, strict=True)
         )
-        return self._for(child)._enforce(  # the child's table, driven by the parent's stage
+        return self._for(child).enforce(  # the child's table, driven by the parent's stage
             relation,
-            driver=f"{self._source} JOIN {self._own('_children')} l ON l.stream = {self._stream} AND l.key = {self._key_json('s')}",
+            driver=f"{self._source} JOIN {self._own('_children')} l "
+            f"ON l.stream = {self._stream} AND l.key = {self._key_json('s')}",
             condition=f's."_sdc_children" ? {literal(child.stream)} AND {reference}',
         )
 
     def enforce_lists_on_staged(self, relation: Relation) -> str:
         """Delete those of the staged children that the list of their parent does not name."""
         parent_key = json_array(f"s.{quoted(column)}" for column in relation.parent_columns)
-        return self._enforce(
+        return self.enforce(
             relation,
             driver=f"{self._source} JOIN {self._own('_children')} l "
             f"ON l.stream = {literal(relation.parent.stream)} AND l.key = {parent_key}",
@@ -280,12 +292,19 @@ class Statements:
             + " AND ".join(f"t.{quoted(column)} = s.{quoted(column)}" for column in relation.parent_columns),
         )
 
-    def _enforce(self, relation: Relation, *, driver: str, condition: str) -> str:
+    def enforce(self, relation: Relation, *, driver: str, condition: str) -> str:
+        """Delete the children ``t`` that a list ``l`` does not name.
+
+        Args:
+            relation: Whose list it is; ``self`` are the child's statements.
+            driver: The tables that bring ``l``, as of a FROM clause.
+            condition: Which of them belong to which ``t``.
+        """
         list_of_child = f"l.lists->{literal(relation.child.stream)}"
         listed_as_of = f"({list_of_child}->>'as_of')::timestamptz"
         element = f"t.{quoted(self.shape.key[-1].name)}::text"
         absent = (
-            f'{condition} AND t."_sdc_as_of" <= {listed_as_of} AND NOT {list_of_child}->\'ids\' ? {element} '
+            f"{condition} AND t.\"_sdc_as_of\" <= {listed_as_of} AND NOT {list_of_child}->'ids' ? {element} "
             f"AND {listed_as_of} >= {self._sighting('t')} AND {listed_as_of} >= {self._floor}"
         )
         return self._gone(f"{self._table} AS t", driver, absent, listed_as_of)
@@ -314,7 +333,10 @@ class Statements:
 
     def _not_outdated(self) -> str:
         """The staged row is not older than what is known of its key outside its row."""
-        return f'{self._not_below_floor} AND s."_sdc_as_of" >= {self._sighting("s")} AND s."_sdc_as_of" >= {self._tombstone()}'
+        return (
+            f'{self._not_below_floor} AND s."_sdc_as_of" >= {self._sighting("s")} '
+            f'AND s."_sdc_as_of" >= {self._tombstone("s")}'
+        )
 
     @property
     def _not_below_floor(self) -> str:
@@ -326,18 +348,19 @@ class Statements:
         return f"coalesce((SELECT floor FROM {self._own('_streams')} WHERE stream = {self._stream}), {LONG_AGO})"
 
     def _sighting(self, alias: str) -> str:
-        """The as-of of a key's sighting; the outer test spares the probes where no sweep is open."""
-        return (
-            f"CASE WHEN EXISTS (SELECT FROM {self._own('_sweep_seen')} WHERE stream = {self._stream}) THEN "
-            f"coalesce((SELECT k.as_of FROM {self._own('_sweep_seen')} k WHERE {self._known_key('k', alias)}), {LONG_AGO}) "
-            f"ELSE {LONG_AGO} END"
-        )
+        """The as-of of a key's sighting in an unfinished sweep."""
+        return self._remembered("_sweep_seen", alias)
 
-    def _tombstone(self) -> str:
-        """The as-of of a key's tombstone, in the same manner."""
+    def _tombstone(self, alias: str) -> str:
+        """The as-of of a key's tombstone."""
+        return self._remembered("_tombstones", alias)
+
+    def _remembered(self, table: str, alias: str) -> str:
+        """The as-of that a bookkeeping table has for a key; the outer test spares the probes where it has none."""
+        own = self._own(table)
         return (
-            f"CASE WHEN EXISTS (SELECT FROM {self._own('_tombstones')} WHERE stream = {self._stream}) THEN "
-            f"coalesce((SELECT k.as_of FROM {self._own('_tombstones')} k WHERE {self._known_key('k')}), {LONG_AGO}) "
+            f"CASE WHEN EXISTS (SELECT FROM {own} WHERE stream = {self._stream}) THEN "
+            f"coalesce((SELECT k.as_of FROM {own} k WHERE {self._known_key('k', alias)}), {LONG_AGO}) "
             f"ELSE {LONG_AGO} END"
         )
 

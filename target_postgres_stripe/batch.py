@@ -69,7 +69,8 @@ class Batch:
 def replaces(earlier: Row, later: Row) -> bool:
     """Whether storing only ``later`` has the same outcome as storing ``earlier`` and then ``later``.
 
-    Not across a STATE, since what precedes it may have to be committed alone.
+    Not across a STATE, since what precedes it may have to be committed alone; and not where a sweep brought one of
+    them, since of two sightings each counts.
     """
     if earlier.segment != later.segment:
         return False
@@ -77,7 +78,8 @@ def replaces(earlier: Row, later: Row) -> bool:
         return True
     return (
         not (earlier.deleted or later.deleted or earlier.fills_gap or later.fills_gap)
-        and (earlier.version is None or earlier.version == later.version)
+        and earlier.version is None
+        and later.version is None
         and earlier.lists <= later.lists
         and same_moment(earlier.as_of) <= same_moment(later.as_of)
     )

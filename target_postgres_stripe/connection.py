@@ -11,7 +11,7 @@ import psycopg
 from psycopg import conninfo
 
 from target_postgres_stripe import embedded
-from target_postgres_stripe.errors import DatabaseUnavailable, SettingsError
+from target_postgres_stripe.errors import DatabaseUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ def connect(connection_text: str) -> psycopg.Connection[Any]:
     """Open a session; a database that cannot be reached is tried again for half a minute.
 
     Raises:
-        DatabaseUnavailable: It could not be opened.
+        DatabaseUnavailableError: It could not be opened.
     """
     parameters = SESSION | {name: str(value) for name, value in conninfo.conninfo_to_dict(connection_text).items()}
     try:
@@ -77,7 +77,7 @@ def connect(connection_text: str) -> psycopg.Connection[Any]:
             connection.execute(statement)
         connection.commit()
     except psycopg.Error as error:
-        raise DatabaseUnavailable(
+        raise DatabaseUnavailableError(
             f"Cannot connect to {place(parameters)}: {said(error, parameters)} "
             f"Check database_url (or host, port, user, password, database), and that the database is up."
         ) from None
@@ -86,7 +86,9 @@ def connect(connection_text: str) -> psycopg.Connection[Any]:
 
 def is_refusal(error: Exception) -> bool:
     """Whether the server answered and will answer the same again (wrong password, no such database)."""
-    return "FATAL" in str(error) and not re.search(r"starting up|shutting down|recovery|too many|remaining connection", str(error))
+    return "FATAL" in str(error) and not re.search(
+        r"starting up|shutting down|recovery|too many|remaining connection", str(error)
+    )
 
 
 @backoff.on_exception(

@@ -158,7 +158,9 @@ def stop(cluster: Cluster) -> None:
     """Stop a cluster; connections are closed, nothing that was committed is lost."""
     with exclusive(cluster):
         if server_pid(cluster) is not None:
-            run_as(with_reachable_binaries(cluster), "pg_ctl", "stop", "--wait", "--mode=fast", f"--pgdata={cluster.data}")
+            run_as(
+                with_reachable_binaries(cluster), "pg_ctl", "stop", "--wait", "--mode=fast", f"--pgdata={cluster.data}"
+            )
 
 
 def server_settings(cluster: Cluster) -> dict[str, str]:
@@ -243,7 +245,9 @@ def private_directory(path: Path, user: str | None) -> None:
         os.chown(path, owner, -1)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
-        raise EmbeddedError(f"{path} belongs to another account. Remove it, or set STRIPE_SYNC_HOME to another directory.")
+        raise EmbeddedError(
+            f"{path} belongs to another account. Remove it, or set STRIPE_SYNC_HOME to another directory."
+        )
     os.chown(path, owner, -1)
     path.chmod(0o700)
 
@@ -267,7 +271,9 @@ def with_reachable_binaries(cluster: Cluster) -> Cluster:
                 shutil.copytree(libraries, tree / libraries.name, symlinks=True)
             for entry in [tree, *tree.rglob("*")]:
                 if not entry.is_symlink():
-                    entry.chmod(entry.stat().st_mode | (0o055 if entry.is_dir() or os.access(entry, os.X_OK) else 0o044))
+                    entry.chmod(
+                        entry.stat().st_mode | (0o055 if entry.is_dir() or os.access(entry, os.X_OK) else 0o044)
+                    )
             tree.rename(copy)
     return Cluster(
         data=cluster.data, socket=cluster.socket, binaries=copy / package.name / "pginstall" / "bin", user=cluster.user
@@ -300,7 +306,9 @@ def run_as(cluster: Cluster, program: str, *arguments: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """``python -m target_postgres_stripe.embedded start|stop|status|url|psql [arguments of psql]``."""
-    parser = argparse.ArgumentParser(prog="python -m target_postgres_stripe.embedded", description="The embedded Postgres")
+    parser = argparse.ArgumentParser(
+        prog="python -m target_postgres_stripe.embedded", description="The embedded Postgres"
+    )
     parser.add_argument("command", choices=["start", "stop", "status", "url", "psql"])
     parser.add_argument("psql_arguments", nargs=argparse.REMAINDER)
     asked = parser.parse_args(arguments)

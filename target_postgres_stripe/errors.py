@@ -17,22 +17,22 @@ class SettingsError(TargetError):
     """A setting is missing, malformed or contradicts another."""
 
 
-class DatabaseUnavailable(TargetError):
+class DatabaseUnavailableError(TargetError):
     """The database cannot be reached, or was lost."""
 
 
-class DatabaseRefused(TargetError):
+class DatabaseRefusedError(TargetError):
     """A statement failed: what Postgres calls it and which object it is about, not which values."""
 
     def __init__(self, *, condition: str, about: str, message: str | None) -> None:
         super().__init__(
-            f"Postgres refused a statement: {condition}{f' ({about})' if about else ''}{f': {message}' if message else ''}. "
+            f"Postgres refused a statement: {', '.join(filter(None, (condition, about, message)))}. "
             f"Check the rights of the database user and the objects named. "
             f"Nothing after the last STATE printed was stored."
         )
 
 
-class RoleMissing(TargetError):
+class RoleMissingError(TargetError):
     """The role that shall read does not exist."""
 
     def __init__(self, *, role: str) -> None:
@@ -41,14 +41,14 @@ class RoleMissing(TargetError):
         )
 
 
-class InputMalformed(TargetError):
+class InputMalformedError(TargetError):
     """A line that is not a Singer message."""
 
     def __init__(self, *, line: int, problem: str) -> None:
         super().__init__(f"Line {line} of the input is not a Singer message: {problem}. Check what the tap prints.")
 
 
-class ForeignTable(TargetError):
+class ForeignTableError(TargetError):
     """A table of that name exists and is not ours."""
 
     def __init__(self, *, schema: str, table: str, stream: str | None = None) -> None:
@@ -59,7 +59,7 @@ class ForeignTable(TargetError):
         )
 
 
-class TableNameTaken(TargetError):
+class TableNameTakenError(TargetError):
     """Two streams whose names become the same table name."""
 
     def __init__(self, *, table: str, stream: str, owner: str) -> None:
@@ -69,18 +69,18 @@ class TableNameTaken(TargetError):
         )
 
 
-class ColumnConflict(TargetError):
+class ColumnConflictError(TargetError):
     """A column has a type that the stream's schema does not fit, and that does not widen to it."""
 
     def __init__(self, *, table: str, column: str, stored: str, wanted: str) -> None:
         super().__init__(
             f"Column {column!r} of table {table} is {stored}, but its stream's schema now says {wanted}. "
-            f"Convert the column yourself (ALTER TABLE ... ALTER COLUMN ... TYPE {wanted} USING ...), rename it so that "
-            f"a new one is added, or load into another default_target_schema."
+            f"Convert the column yourself (ALTER TABLE ... ALTER COLUMN ... TYPE {wanted} USING ...), "
+            f"rename it so that a new one is added, or load into another default_target_schema."
         )
 
 
-class KeyConflict(TargetError):
+class KeyConflictError(TargetError):
     """The stream's key is not the table's primary key."""
 
     def __init__(self, *, table: str, stored: tuple[str, ...], wanted: tuple[str, ...]) -> None:
@@ -91,7 +91,7 @@ class KeyConflict(TargetError):
         )
 
 
-class RecordRefused(TargetError):
+class RecordRefusedError(TargetError):
     """A record that cannot be stored.
 
     Attributes:
@@ -106,7 +106,7 @@ class RecordRefused(TargetError):
         self.segment = segment
 
 
-class MissingKey(RecordRefused, MissingKeyPropertiesError):
+class MissingKeyError(RecordRefusedError, MissingKeyPropertiesError):
     """A record without a value for its stream's key."""
 
     def __init__(self, *, stream: str, record: int, columns: list[str], segment: int) -> None:
@@ -114,17 +114,18 @@ class MissingKey(RecordRefused, MissingKeyPropertiesError):
         super().__init__(stream=stream, record=record, problem=f"its key {names} is missing or null", segment=segment)
 
 
-class OtherAccount(TargetError):
+class OtherAccountError(TargetError):
     """The STATE comes from another Stripe account than the rows."""
 
     def __init__(self, *, schema: str, stored: str, incoming: str) -> None:
         super().__init__(
-            f"Schema {schema!r} holds Stripe account {stored}, but the tap reads account {incoming}. Nothing was written. "
-            f"Use the key of {stored}, or another database or default_target_schema for {incoming}."
+            f"Schema {schema!r} holds Stripe account {stored}, but the tap reads account {incoming}. "
+            f"Nothing was written. Use the key of {stored}, "
+            f"or another database or default_target_schema for {incoming}."
         )
 
 
-class OtherMode(TargetError):
+class OtherModeError(TargetError):
     """Live rows and test rows do not mix."""
 
     def __init__(self, *, schema: str, stored: bool, incoming: bool) -> None:
@@ -136,7 +137,7 @@ class OtherMode(TargetError):
         )
 
 
-class StateAhead(TargetError):
+class StateAheadError(TargetError):
     """The STATE promises rows that this database never got."""
 
     def __init__(self, *, schema: str, stream: str, field: str, stored: str | None, incoming: str) -> None:

@@ -19,7 +19,13 @@ from target_postgres_stripe import status, tables
 from target_postgres_stripe.apply import Relation, Statements
 from target_postgres_stripe.columns import quoted
 from target_postgres_stripe.connection import connect
-from target_postgres_stripe.errors import DatabaseRefused, DatabaseUnavailable, RecordRefused, RoleMissing, TargetError
+from target_postgres_stripe.errors import (
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    RecordRefusedError,
+    RoleMissingError,
+    TargetError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +80,7 @@ class Loader:
         """Compare a run's first STATE with what the schema holds; writes nothing.
 
         Raises:
-            OtherAccount, OtherMode, StateAhead: It does not fit.
+            OtherAccountError, OtherModeError, StateAheadError: It does not fit.
         """
         incoming = status.identity_of(state)
         if incoming is None:
@@ -117,7 +123,7 @@ class Loader:
         """Store rows in the open transaction.
 
         Raises:
-            RecordRefused: Postgres cannot store one of them. The transaction is spoilt.
+            RecordRefusedError: Postgres cannot store one of them. The transaction is spoilt.
         """
         self.ensure(shape)
         with self._failures():
@@ -191,7 +197,7 @@ class Loader:
 
     def _grant_reading(self, connection: psycopg.Connection[Any], role: str) -> None:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-            raise RoleMissing(role=role)
+            raise RoleMissingError(role=role)
         tables.grant_reading(connection, self._schema, role)
 
     def _statements(self, shape: TableShape) -> Statements:
@@ -291,7 +297,7 @@ class Loader:
         """Fill the staging table.
 
         Raises:
-            RecordRefused: Postgres does not take a value; its message is kept out, since it quotes the value.
+            RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
         """
         try:
             with connection.cursor() as cursor, cursor.copy(statements.copy()) as copy:
@@ -308,7 +314,7 @@ class Loader:
         except TargetError:
             raise
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise DatabaseUnavailable(
+            raise DatabaseUnavailableError(
                 f"The connection to the database was lost or it cannot go on ({error.sqlstate or type(error).__name__}"
                 f"{f': {error.diag.message_primary}' if error.diag.message_primary else ''}). "
                 f"Nothing after the last STATE printed was stored. Run again once it is back."
@@ -317,11 +323,16 @@ class Loader:
             raise refused_statement(error) from None
 
 
-def refused_statement(error: psycopg.Error) -> DatabaseRefused:
+def refused_statement(error: psycopg.Error) -> DatabaseRefusedError:
     """Postgres' error as ours."""
     diag = error.diag
-    objects = {"schema": diag.schema_name, "table": diag.table_name, "column": diag.column_name, "constraint": diag.constraint_name}
-    return DatabaseRefused(
+    objects = {
+        "schema": diag.schema_name,
+        "table": diag.table_name,
+        "column": diag.column_name,
+        "constraint": diag.constraint_name,
+    }
+    return DatabaseRefusedError(
         condition=f"{type(error).__name__} {error.sqlstate}",
         about=", ".join(f"{kind} {name}" for kind, name in objects.items() if name),
         # That of a data error quotes the value.
@@ -343,7 +354,7 @@ def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefused | DatabaseRefused:
+def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefusedError | DatabaseRefusedError:
     """Which record and column a failed COPY is about; Postgres says ``COPY stage, line 3, column amount: "value"``."""
     found = re.search(r"line (\d+)(?:, column (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)
     if found is None:
@@ -355,7 +366,7 @@ def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> Rec
         problem += f" in field {named[0].property!r}, expected {named[0].type}"
     elif found[2]:
         problem += f" in field {found[2]!r}"
-    return RecordRefused(stream=shape.stream, record=row.record, problem=problem, segment=row.segment)
+    return RecordRefusedError(stream=shape.stream, record=row.record, problem=problem, segment=row.segment)
 
 
 def lock_number(schema: str) -> int:

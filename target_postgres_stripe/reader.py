@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.io_base import GenericSingerReader, SingerMessageType
 
-from target_postgres_stripe.errors import InputMalformed
+from target_postgres_stripe.errors import InputMalformedError
 from target_postgres_stripe.text import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import IO
 
 CHUNK_BYTES = 1024 * 1024
@@ -61,16 +61,14 @@ class LineReader(GenericSingerReader[bytes]):
         """Decode a message that is not a RECORD."""
         return msgspec.json.decode(line, type=dict[str, Any])
 
-    def process_lines(
-        self, file_input: IO[Any] | None, callbacks: dict[str, Callable[[Any], None]]
-    ) -> Counter[str]:
+    def process_lines(self, file_input: IO[Any] | None, callbacks: dict[str, Callable[[Any], None]]) -> Counter[str]:
         """Hand each message to its callback: a RECORD as ``RecordMessage``, any other as a dictionary.
 
         Returns:
             The number of messages of each type.
 
         Raises:
-            InputMalformed: A line is not a Singer message.
+            InputMalformedError: A line is not a Singer message.
         """
         stats: Counter[str] = Counter()
         lines = self._read_lines() if file_input is None else encoded_lines(file_input)
@@ -79,13 +77,11 @@ class LineReader(GenericSingerReader[bytes]):
                 continue
             line, self.replaced = storable(raw_line)
             try:
-                message = decoded(self._decoder, line)
-                if message.type not in callbacks:
-                    raise ValueError(f"unknown type {message.type!r}")
+                message = decoded(self._decoder, line, callbacks.keys())
             except ValueError as error:
                 if self.on_pause is not None:
                     self.on_pause()
-                raise InputMalformed(line=number, problem=str(error)) from None
+                raise InputMalformedError(line=number, problem=str(error)) from None
             if message.type == SingerMessageType.RECORD:
                 callbacks[message.type](message)
             else:
@@ -113,8 +109,8 @@ class LineReader(GenericSingerReader[bytes]):
         return os.read(source, CHUNK_BYTES)
 
 
-def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes) -> RecordMessage:
-    """The envelope of a message.
+def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes, types: Collection[str]) -> RecordMessage:
+    """The envelope of a message of one of ``types``.
 
     Raises:
         ValueError: It is not a message; says why without quoting it.
@@ -123,6 +119,8 @@ def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes) -> Record
         message = decoder.decode(line)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if message.type not in types:
+        raise ValueError(f"unknown type {message.type!r}")
     if message.type == SingerMessageType.RECORD and (message.stream is None or not bytes(message.record)):
         raise ValueError("a RECORD needs stream and record")
     return message
@@ -130,7 +128,7 @@ def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes) -> Record
 
 def encoded_lines(source: IO[Any]) -> Iterable[bytes]:
     """The lines of a file as bytes, whether it was opened for text or not."""
-    binary = getattr(source, "buffer", None)
+    binary: Iterable[bytes] | None = getattr(source, "buffer", None)
     if binary is not None:
-        return iter(binary)
+        return binary
     return (line.encode(errors="surrogatepass") if isinstance(line, str) else line for line in source)

@@ -27,7 +27,7 @@ from target_postgres_stripe.columns import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_postgres_stripe.columns import Column, TableShape
+    from target_postgres_stripe.columns import TableShape
 
 GAP_FILLER_YEAR = "0001-01-01"
 """The day of the ``_sdc_as_of`` that marks a copy which only fills a gap."""
@@ -83,8 +83,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.as_of is not None and self.as_of.startswith(GAP_FILLER_YEAR)
 
 
-class WrongValue(Exception):  # noqa: N818 - the caller knows stream and record, and makes the error of it
-    """A value that its column cannot hold.
+class WrongValueError(Exception):
+    """A value that its column cannot hold; the caller knows stream and record, and says so.
 
     Attributes:
         column: The property's name.
@@ -99,19 +99,26 @@ class WrongValue(Exception):  # noqa: N818 - the caller knows stream and record,
         self.too_big = too_big
 
 
-class NullKey(WrongValue):
+class NullKeyError(WrongValueError):
     """A key without a value."""
 
 
-class UnknownFields(Exception):  # noqa: N818 - not an error: it asks for a warning and a laxer decoder
-    """The record has fields that the stream's schema lacks."""
+class UnknownFieldsError(Exception):
+    """The record has fields that the stream's schema lacks, which asks for a warning and a laxer decoder."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
 
 
-COPY_EXTRAS = ("_sdc_as_of", "_sdc_deleted_at", "_sdc_table_version", "_sdc_extracted_at", "_sdc_sequence", "_sdc_children")
+COPY_EXTRAS = (
+    "_sdc_as_of",
+    "_sdc_deleted_at",
+    "_sdc_table_version",
+    "_sdc_extracted_at",
+    "_sdc_sequence",
+    "_sdc_children",
+)
 """What every staged row carries after its stream's own columns."""
 
 
@@ -136,7 +143,14 @@ class RowReader:
         self._decoder = record_decoder(self._shape, forbid_unknown_fields=False)
 
     def read(
-        self, record: msgspec.Raw, *, number: int, segment: int, version: int | None, extracted_at: str | None, sequence: int
+        self,
+        record: msgspec.Raw,
+        *,
+        number: int,
+        segment: int,
+        version: int | None,
+        extracted_at: str | None,
+        sequence: int,
     ) -> Row:
         """Decode, check and render one record.
 
@@ -149,22 +163,24 @@ class RowReader:
             sequence: Milliseconds since the epoch at which it was read.
 
         Raises:
-            WrongValue: A value does not fit its column.
-            NullKey: The key has no value.
-            UnknownFields: It has fields without a column, and nobody has said to ignore them.
+            WrongValueError: A value does not fit its column.
+            NullKeyError: The key has no value.
+            UnknownFieldsError: It has fields without a column, and nobody has said to ignore them.
         """
         *own, as_of, deleted_at, children = self._values(record)
         if self._shape.ordered and as_of is None:
-            raise WrongValue(column=AS_OF.property, expected="a date-time in every record")
+            raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
         try:
             fields = [NULL if v is None else f(v) for f, v in zip(self._formats, own, strict=True)]
             fields += [NULL if v is None else moment(v) for v in (as_of, deleted_at, extracted_at)]
-        except NotAMoment as error:
-            raise WrongValue(column=self._column_of(error, own), expected="a date or time as in ISO 8601") from None
+        except NotAMomentError as error:
+            raise WrongValueError(
+                column=self._column_of(error, own), expected="a date or time as in ISO 8601"
+            ) from None
         *own_fields, as_of_field, deleted_at_field, extracted_at_field = fields
         key = own_fields[: len(self._key_formats)]
         if NULL in key:
-            raise NullKey(column=self._shape.key[key.index(NULL)].property, expected="a value")
+            raise NullKeyError(column=self._shape.key[key.index(NULL)].property, expected="a value")
         return Row(
             line=copy_line(
                 [
@@ -200,11 +216,11 @@ class RowReader:
         try:
             fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
-            raise WrongValue(column="record", expected="an object") from None
+            raise WrongValueError(column="record", expected="an object") from None
         unknown = fields.keys() - {column.property for column in self._shape.columns}
         if unknown and not self._ignores_unknown:
             if unknown - RESERVED_PROPERTIES:
-                raise UnknownFields(sorted(unknown - RESERVED_PROPERTIES))
+                raise UnknownFieldsError(sorted(unknown - RESERVED_PROPERTIES))
             self.ignore_unknown_fields()
         return (
             *(value_of(fields, column.property, column.type) for column in self._shape.columns),
@@ -213,7 +229,7 @@ class RowReader:
             children_of(fields),
         )
 
-    def _column_of(self, error: NotAMoment, own: list[Any]) -> str:
+    def _column_of(self, error: NotAMomentError, own: list[Any]) -> str:
         """The property that is not the date or time it should be."""
         refused = error.args[0]
         named = zip(self._shape.columns, own, strict=True)
@@ -234,7 +250,9 @@ def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec
     names |= {"as_of": AS_OF.property, "deleted_at": DELETED_AT.property, "children": CHILDREN_PROPERTY}
     fields += [("as_of", str | None, None), ("deleted_at", str | None, None), ("children", CHILDREN_TYPE, None)]
     try:
-        struct = msgspec.defstruct("Record", fields, rename=names, forbid_unknown_fields=forbid_unknown_fields, gc=False)
+        struct = msgspec.defstruct(
+            "Record", fields, rename=names, forbid_unknown_fields=forbid_unknown_fields, gc=False
+        )
     except ValueError:
         return None
     return msgspec.json.Decoder(struct)
@@ -259,7 +277,7 @@ def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType)
     """One value as its column's Python type.
 
     Raises:
-        WrongValue: It has another type, or is an integer beyond ``bigint``.
+        WrongValueError: It has another type, or is an integer beyond ``bigint``.
     """
     value = fields.get(name, JSON_NULL)
     with contextlib.suppress(msgspec.ValidationError):
@@ -269,21 +287,23 @@ def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType)
             number = msgspec.json.decode(value, type=Decimal)
             if number == number.to_integral_value():
                 if not BIGINT_MIN <= number <= BIGINT_MAX:
-                    raise WrongValue(column=name, expected=column_type, too_big=True)
+                    raise WrongValueError(column=name, expected=column_type, too_big=True)
                 return int(number)
-    raise WrongValue(column=name, expected=column_type)
+    raise WrongValueError(column=name, expected=column_type)
 
 
 def children_of(fields: dict[str, msgspec.Raw]) -> dict[str, list[str]] | None:
     """The children's lists of a record.
 
     Raises:
-        WrongValue: It is not an object of lists of ids.
+        WrongValueError: It is not an object of lists of ids.
     """
     try:
-        found: dict[str, list[str]] | None = msgspec.json.decode(fields.get(CHILDREN_PROPERTY, JSON_NULL), type=CHILDREN_TYPE)
+        found: dict[str, list[str]] | None = msgspec.json.decode(
+            fields.get(CHILDREN_PROPERTY, JSON_NULL), type=CHILDREN_TYPE
+        )
     except msgspec.ValidationError:
-        raise WrongValue(column=CHILDREN_PROPERTY, expected="an object of lists of ids") from None
+        raise WrongValueError(column=CHILDREN_PROPERTY, expected="an object of lists of ids") from None
     return found
 
 
@@ -291,17 +311,17 @@ def moment(text: str) -> str:
     """A date or date-time; Postgres would also take ``now`` or ``yesterday`` and store something else tomorrow."""
     if text[4:5] == "-" and text[:4].isdigit():
         return text
-    raise NotAMoment(text)
+    raise NotAMomentError(text)
 
 
 def time_of_day(text: str) -> str:
     """A time of day, for the same reason."""
     if text[:1].isdigit():
         return text
-    raise NotAMoment(text)
+    raise NotAMomentError(text)
 
 
-class NotAMoment(ValueError):
+class NotAMomentError(ValueError):
     """A text where a date, date-time or time was expected."""
 
 

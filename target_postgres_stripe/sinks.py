@@ -14,8 +14,8 @@ from singer_sdk.sinks import BatchSink
 
 from target_postgres_stripe.batch import Batch
 from target_postgres_stripe.columns import Column, ColumnType, table_shape
-from target_postgres_stripe.errors import MissingKey, RecordRefused
-from target_postgres_stripe.rows import NullKey, RowReader, UnknownFields, WrongValue
+from target_postgres_stripe.errors import MissingKeyError, RecordRefusedError
+from target_postgres_stripe.rows import NullKeyError, RowReader, UnknownFieldsError, WrongValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,9 @@ class PostgresSink(BatchSink):
         batch: The rows.
     """
 
-    def __init__(self, target: Any, stream_name: str, schema: dict[str, Any], key_properties: Sequence[str] | None) -> None:
+    def __init__(
+        self, target: Any, stream_name: str, schema: dict[str, Any], key_properties: Sequence[str] | None
+    ) -> None:
         super().__init__(target, stream_name, schema, key_properties)
         self.shape = table_shape(
             stream_name, self.original_schema, key_properties, metadata=self.include_sdc_metadata_properties
@@ -68,7 +70,7 @@ class PostgresSink(BatchSink):
             The bytes it takes.
 
         Raises:
-            MissingKey, RecordRefused: It cannot be stored.
+            MissingKeyError, RecordRefusedError: It cannot be stored.
         """
         self._records += 1
         if replaced:
@@ -87,21 +89,21 @@ class PostgresSink(BatchSink):
                 extracted_at=extracted_at,
                 sequence=time.time_ns() // 1_000_000,
             )
-        except UnknownFields as unknown:
+        except UnknownFieldsError as unknown:
             self.logger.warning(
                 "Fields %s are not in the schema of stream '%s' and are left out (said once a stream).",
                 ", ".join(unknown.names),
                 self.stream_name,
             )
             self._reader.ignore_unknown_fields()
-        except NullKey as wrong:
-            raise MissingKey(
+        except NullKeyError as wrong:
+            raise MissingKeyError(
                 stream=self.stream_name, record=self._records, columns=[wrong.column], segment=segment
             ) from None
-        except WrongValue as wrong:
+        except WrongValueError as wrong:
             if not wrong.too_big:
                 problem = f"field {wrong.column!r} is not {wrong.expected}"
-                raise RecordRefused(
+                raise RecordRefusedError(
                     stream=self.stream_name, record=self._records, problem=problem, segment=segment
                 ) from None
             self._widen(wrong.column)
@@ -113,7 +115,9 @@ class PostgresSink(BatchSink):
         def widened(columns: tuple[Column, ...]) -> tuple[Column, ...]:
             return tuple(replace(c, type=ColumnType.NUMERIC) if c.property == name else c for c in columns)
 
-        self.logger.warning("Field '%s' of stream '%s' exceeds bigint; its column becomes numeric.", name, self.stream_name)
+        self.logger.warning(
+            "Field '%s' of stream '%s' exceeds bigint; its column becomes numeric.", name, self.stream_name
+        )
         self.shape = replace(self.shape, key=widened(self.shape.key), columns=widened(self.shape.columns))
         self._reader = RowReader(self.shape)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from target_postgres_stripe.columns import quoted
-from target_postgres_stripe.errors import OtherAccount, OtherMode, StateAhead
+from target_postgres_stripe.errors import OtherAccountError, OtherModeError, StateAheadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,19 +55,19 @@ def check_identity(schema: str, stored: Identity, incoming: Identity) -> None:
     """Refuse another account's or another mode's STATE; what is not known fits.
 
     Raises:
-        OtherMode, OtherAccount: It does not fit.
+        OtherModeError, OtherAccountError: It does not fit.
     """
     if stored.livemode is not None and incoming.livemode is not None and stored.livemode != incoming.livemode:
-        raise OtherMode(schema=schema, stored=stored.livemode, incoming=incoming.livemode)
+        raise OtherModeError(schema=schema, stored=stored.livemode, incoming=incoming.livemode)
     if stored.account_id and incoming.account_id and stored.account_id != incoming.account_id:
-        raise OtherAccount(schema=schema, stored=stored.account_id, incoming=incoming.account_id)
+        raise OtherAccountError(schema=schema, stored=stored.account_id, incoming=incoming.account_id)
 
 
 def check_not_ahead(schema: str, stored: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> None:
     """Refuse a run's first STATE if it says more than the database recorded.
 
     A STATE is only ever emitted after the same bookmarks were committed, so the database is at least as far, unless it
-    was restored or is another one. Ahead is: any of a bookmark's moments is later than the stored one, or there is none.
+    was restored or is another one. Ahead is: one of a bookmark's moments is later than the stored one, or is not stored.
 
     Args:
         schema: The schema's name, for the message.
@@ -75,7 +75,7 @@ def check_not_ahead(schema: str, stored: Mapping[str, Mapping[str, Any]], state:
         state: The STATE.
 
     Raises:
-        StateAhead: It does.
+        StateAheadError: It does.
     """
     for stream, bookmark in bookmarks_of(state).items():
         recorded = stored.get(stream, {})
@@ -83,7 +83,7 @@ def check_not_ahead(schema: str, stored: Mapping[str, Mapping[str, Any]], state:
             incoming = moment_of(bookmark, field)
             found = moment_of(recorded, field)
             if incoming is not None and (found is None or found < incoming):
-                raise StateAhead(
+                raise StateAheadError(
                     schema=schema, stream=stream, field=field,
                     stored=found.isoformat() if found else None, incoming=incoming.isoformat(),
                 )  # fmt: skip

@@ -23,7 +23,7 @@ from target_postgres_stripe.columns import (
     literal,
     quoted,
 )
-from target_postgres_stripe.errors import ColumnConflict, ForeignTable, KeyConflict, TableNameTaken
+from target_postgres_stripe.errors import ColumnConflictError, ForeignTableError, KeyConflictError, TableNameTakenError
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,7 +34,8 @@ BOOKKEEPING = {
     "_streams": "stream text PRIMARY KEY, table_name text NOT NULL UNIQUE, floor timestamptz, "
     "child_streams text[] NOT NULL DEFAULT '{}'",
     "_children": "stream text, key jsonb, lists jsonb NOT NULL, PRIMARY KEY (stream, key)",
-    "_sweep_seen": "stream text, key jsonb, version bigint NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (stream, key)",
+    "_sweep_seen": "stream text, key jsonb, version bigint NOT NULL, as_of timestamptz NOT NULL, "
+    "PRIMARY KEY (stream, key)",
     "_tombstones": "stream text, key jsonb, as_of timestamptz NOT NULL, PRIMARY KEY (stream, key)",
     "_sync": "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), livemode boolean, account_id text, "
     "created_at timestamptz NOT NULL DEFAULT now()",
@@ -42,12 +43,14 @@ BOOKKEEPING = {
     "backfill_started_at timestamptz, backfill_finished_at timestamptz, listed_at timestamptz, "
     "events_as_of timestamptz, denied text",
 }
-"""This target's own tables by name.
+"""The columns of this target's own tables, by name.
 
-``_streams``: the streams and the tables they are in; ``floor``: the start of the last finished sweep; ``child_streams``:
-of which child streams its records brought complete lists. ``_children``: these lists by parent. ``_sweep_seen``: what
-an unfinished sweep saw without a change. ``_tombstones``: what was removed, and as of when. ``_sync``, ``_sync_status``:
-see status.py.
+* ``_streams``: the streams and the tables they are in. ``floor``: the start of the last finished sweep;
+  ``child_streams``: of which child streams its records have brought complete lists.
+* ``_children``: these lists, by parent: ``{"line_item": {"as_of": "2026-...", "ids": ["il_1"]}}``.
+* ``_sweep_seen``: what an unfinished sweep saw without a change.
+* ``_tombstones``: what was removed, and as of when.
+* ``_sync``, ``_sync_status``: see status.py.
 """
 
 COMMENTS = {
@@ -79,15 +82,15 @@ def table_changes(schema: str, shape: TableShape, stored: StoredTable | None) ->
     """The statements that bring a table to its shape, none if it has it.
 
     Raises:
-        KeyConflict: The table has another primary key.
-        ColumnConflict: A column has a type that does not widen to the one wanted.
+        KeyConflictError: The table has another primary key.
+        ColumnConflictError: A column has a type that does not widen to the one wanted.
     """
     table = f"{quoted(schema)}.{quoted(shape.table)}"
     if stored is None:
         return [create_table(table, shape)]
     key = tuple(column.name for column in shape.key)
     if stored.key != key:
-        raise KeyConflict(table=table, stored=stored.key, wanted=key)
+        raise KeyConflictError(table=table, stored=stored.key, wanted=key)
     actions: list[str] = []
     for column in shape.all_columns:
         name, found = quoted(column.name), stored.types.get(column.name)
@@ -96,7 +99,7 @@ def table_changes(schema: str, shape: TableShape, stored: StoredTable | None) ->
         elif (found, column.type) == (ColumnType.BIGINT, ColumnType.NUMERIC):
             actions.append(f"ALTER COLUMN {name} TYPE numeric")
         elif found != column.type and (found, column.type) != (ColumnType.NUMERIC, ColumnType.BIGINT):
-            raise ColumnConflict(table=table, column=column.name, stored=found, wanted=column.type)
+            raise ColumnConflictError(table=table, column=column.name, stored=found, wanted=column.type)
     actions += [f"ALTER COLUMN {quoted(name)} DROP NOT NULL" for name in sorted(stored.required - set(key))]
     return [f"ALTER TABLE {table} {', '.join(actions)}"] if actions else []
 
@@ -123,20 +126,22 @@ def ensure_bookkeeping(connection: psycopg.Connection[Any], schema: str) -> None
     """Create the schema and this target's own tables where they are missing.
 
     Raises:
-        ForeignTable: Somebody else's table has the name of one of ours.
+        ForeignTableError: Somebody else's table has the name of one of ours.
     """
     # Not IF NOT EXISTS: that asks for the right to create schemas even where there is nothing to create.
     if not schema_exists(connection, schema):
         connection.execute(f"CREATE SCHEMA {quoted(schema)}")
     present = {table for table in BOOKKEEPING if stored_table(connection, schema, table) is not None}
     if present and "_streams" not in present:
-        raise ForeignTable(schema=schema, table=min(present))
+        raise ForeignTableError(schema=schema, table=min(present))
     for table, columns in BOOKKEEPING.items():
         if table not in present:
             name = f"{quoted(schema)}.{quoted(table)}"
             connection.execute(f"CREATE TABLE {name} ({columns})")
             connection.execute(f"COMMENT ON TABLE {name} IS {literal(COMMENTS[table])}")
-    connection.execute(f"INSERT INTO {quoted(schema)}._sync SELECT WHERE NOT EXISTS (SELECT FROM {quoted(schema)}._sync)")
+    connection.execute(
+        f"INSERT INTO {quoted(schema)}._sync SELECT WHERE NOT EXISTS (SELECT FROM {quoted(schema)}._sync)"
+    )
 
 
 def schema_exists(connection: psycopg.Connection[Any], schema: str) -> bool:
@@ -153,19 +158,17 @@ def ensure_table(connection: psycopg.Connection[Any], schema: str, shape: TableS
     """Create or alter the table of a stream.
 
     Raises:
-        ForeignTable: A table of that name exists that this target did not make.
-        TableNameTaken: Another stream is in it.
-        KeyConflict, ColumnConflict: See ``table_changes``.
+        ForeignTableError: A table of that name exists that this target did not make.
+        TableNameTakenError: Another stream is in it.
+        KeyConflictError, ColumnConflictError: See ``table_changes``.
     """
     streams = f"{quoted(schema)}._streams"
-    owner = connection.execute(
-        f"SELECT stream FROM {streams} WHERE table_name = %s", (shape.table,)
-    ).fetchone()
+    owner = connection.execute(f"SELECT stream FROM {streams} WHERE table_name = %s", (shape.table,)).fetchone()
     if owner is not None and owner[0] != shape.stream:
-        raise TableNameTaken(table=shape.table, stream=shape.stream, owner=owner[0])
+        raise TableNameTakenError(table=shape.table, stream=shape.stream, owner=owner[0])
     stored = stored_table(connection, schema, shape.table)
     if owner is None and stored is not None:
-        raise ForeignTable(schema=schema, table=shape.table, stream=shape.stream)
+        raise ForeignTableError(schema=schema, table=shape.table, stream=shape.stream)
     for statement in table_changes(schema, shape, stored):
         connection.execute(statement)
     if owner is None:
@@ -232,7 +235,9 @@ def stored_shape(stream: str, table: str, stored: StoredTable) -> TableShape:
 
 def child_streams(connection: psycopg.Connection[Any], schema: str) -> dict[str, set[str]]:
     """The child streams of each parent stream, as far as lists have come."""
-    found = connection.execute(f"SELECT stream, child_streams FROM {quoted(schema)}._streams WHERE child_streams <> '{{}}'")
+    found = connection.execute(
+        f"SELECT stream, child_streams FROM {quoted(schema)}._streams WHERE child_streams <> '{{}}'"
+    )
     return {stream: set(children) for stream, children in found}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import msgspec
 from singer_sdk import typing as th
@@ -26,13 +26,12 @@ from singer_sdk.target_base import Target
 from target_postgres_stripe import status
 from target_postgres_stripe.columns import NAME_BYTES_MAX, TABLE_VERSION
 from target_postgres_stripe.connection import connection_string
-from target_postgres_stripe.errors import RecordRefused, SettingsError, TargetError
+from target_postgres_stripe.errors import RecordRefusedError, SettingsError, TargetError
 from target_postgres_stripe.load import Loader
 from target_postgres_stripe.reader import LineReader
 from target_postgres_stripe.sinks import PostgresSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
     from typing import IO
 
@@ -52,7 +51,7 @@ SECRETS = ("database_url", "password")
 
 
 class TargetPostgresStripe(Target):
-    """Loads Singer streams into Postgres: upserts by key, never undoes a newer change, commits rows and state together."""
+    """Loads Singer streams into Postgres: upserts by key, undoes nothing newer, commits rows and state together."""
 
     name = "target-postgres-stripe"
     package_name = "stripe-postgres-sync"
@@ -77,7 +76,8 @@ class TargetPostgresStripe(Target):
         ),
         th.Property(
             "host", th.StringType, title="Host",
-            description="Another way to say database_url, with port, user, password and database; database_url goes first.",
+            description="Another way to say database_url, with port, user, password and database. "
+            "Not used where database_url is set.",
         ),
         th.Property("port", th.IntegerType, title="Port", description="The server's port."),
         th.Property("user", th.StringType, title="User", description="The database user."),
@@ -111,14 +111,15 @@ class TargetPostgresStripe(Target):
     ).to_dict()  # fmt: skip
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        self._reader = LineReader()
+        super().__init__(message_reader=self._reader, **options)
         self.loader = Loader(
             connection_string=lambda: connection_string(self.config),
             schema=schema_name(self.config["default_target_schema"]),
             hard_delete=self.config["hard_delete"],
             reader_role=self.config.get("reader_role") or None,
         )
-        self.message_reader.on_pause = self._commit_covered
+        self._reader.on_pause = self._commit_covered
         # How many STATEs were read; rows carry the number at which they were read, so STATE n covers rows up to n.
         self._segment = 0
         # The STATEs read and not yet committed, by number.
@@ -160,7 +161,7 @@ class TargetPostgresStripe(Target):
             else:
                 self._route(stream)
                 self._process_mapped(stream, message)
-        except RecordRefused as error:
+        except RecordRefusedError as error:
             self._commit_before(error.segment)
             raise
         if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
@@ -176,8 +177,9 @@ class TargetPostgresStripe(Target):
             transformed = stream_map.transform(dict(record))
             if transformed is not None:
                 self._assert_sink_exists(stream_map.stream_alias)
+                sink = self._sink(stream_map.stream_alias)
                 encoded = msgspec.Raw(self._record_encoder.encode(transformed))
-                self._add(self._sinks_active[stream_map.stream_alias], message, encoded)
+                self._add(sink, message, encoded)
 
     def _route(self, stream: str) -> None:
         """Find out whether a stream's records go to its sink as they are."""
@@ -185,7 +187,7 @@ class TargetPostgresStripe(Target):
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         if len(maps) == 1 and type(maps[0]) is SameRecordTransform and not maps[0].flattening_enabled:
-            self._direct[stream] = self._sinks_active[maps[0].stream_alias]
+            self._direct[stream] = self._sink(maps[0].stream_alias)
 
     def _add(self, sink: PostgresSink, message: RecordMessage, record: msgspec.Raw) -> None:
         self._pending_bytes += sink.add(
@@ -193,7 +195,7 @@ class TargetPostgresStripe(Target):
             version=message.version,
             extracted_at=message.time_extracted,
             segment=self._segment,
-            replaced=self.message_reader.replaced,
+            replaced=self._reader.replaced,
         )
         self._pending_rows += 1
         if self._pending_since is None:
@@ -228,9 +230,9 @@ class TargetPostgresStripe(Target):
         self._commit_covered()
         self._stage_all()
         for stream_map in self.mapper.stream_maps[stream]:
-            sink = self._sinks_active.get(stream_map.stream_alias)
-            if sink is None:
+            if not self.sink_exists(stream_map.stream_alias):
                 continue
+            sink = self._sink(stream_map.stream_alias)
             if not sink.shape.adds(TABLE_VERSION):
                 self.logger.warning("ACTIVATE_VERSION of stream '%s' needs add_record_metadata; ignored.", stream)
                 continue
@@ -253,16 +255,26 @@ class TargetPostgresStripe(Target):
         self._commit_covered()
         if self._tap_promises_state:
             if self._staged or self._pending_rows:
-                self.logger.warning("The tap stopped before its last STATE; what it sent after the last one is not stored.")
+                self.logger.warning(
+                    "The tap stopped before its last STATE; what it sent after the last one is not stored."
+                )
                 self.loader.rollback()
-        elif self._sinks_active or self._sinks_to_clear:
+        elif self._sinks:
             self._stage_all()
             self.loader.commit(None)
-        for sink in (*self._sinks_to_clear, *self._sinks_active.values()):
+        for sink in self._sinks:
             sink.clean_up()
         self.close()
 
     # Storing.
+
+    @property
+    def _sinks(self) -> list[PostgresSink]:
+        """All sinks; one whose schema has been replaced comes before its successor."""
+        return cast("list[PostgresSink]", [*self._sinks_to_clear, *self._sinks_active.values()])
+
+    def _sink(self, name: str) -> PostgresSink:
+        return cast("PostgresSink", self._sinks_active[name])
 
     def _make_room(self) -> None:
         """Get rows out of memory: committed if a STATE covers them, else staged."""
@@ -276,7 +288,7 @@ class TargetPostgresStripe(Target):
             return
         try:
             self._commit_up_to(self._segment)
-        except RecordRefused as error:
+        except RecordRefusedError as error:
             self._commit_before(error.segment)
             raise
 
@@ -304,7 +316,7 @@ class TargetPostgresStripe(Target):
     def _stage(self, segment: int) -> list[tuple[PostgresSink, Batch]]:
         """Stage the rows that arrived before STATE ``segment``; returns each sink with the rows that did not."""
         later: list[tuple[PostgresSink, Batch]] = []
-        for sink in (*self._sinks_to_clear, *self._sinks_active.values()):
+        for sink in self._sinks:
             covered, rest = sink.batch.split(segment)
             self.loader.ensure(sink.shape)
             sink.process_batch({"loader": self.loader, "batch": covered})
@@ -315,7 +327,8 @@ class TargetPostgresStripe(Target):
         """Keep only what is not stored yet."""
         for sink, rest in later:
             sink.batch = rest
-        self._sinks_to_clear = [sink for sink in self._sinks_to_clear if sink.batch.rows]
+        emptied = {id(sink) for sink, rest in later if not rest.rows}
+        self._sinks_to_clear = [sink for sink in self._sinks_to_clear if id(sink) not in emptied]
         self._pending_rows = sum(rest.rows for _, rest in later)
         self._pending_bytes = sum(rest.bytes for _, rest in later)
         self._pending_since = time.monotonic() if self._pending_rows else None
@@ -333,7 +346,12 @@ class TargetPostgresStripe(Target):
 
     @classmethod
     def invoke(  # type: ignore[override]
-        cls, *, about: bool = False, about_format: str | None = None, config: Any = None, file_input: IO[str] | None = None
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: Any = None,
+        file_input: IO[str] | None = None,
     ) -> None:
         """Run the target; what a person can do something about is one line and exit code 1."""
         super(Target, cls).invoke(about=about, about_format=about_format)

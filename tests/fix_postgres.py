@@ -48,7 +48,7 @@ def postgres_server():
         server = subprocess.Popen(
             [cluster.binaries / "postgres", "-D", cluster.data, *options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/",
-            user=cluster.user, extra_groups=[] if cluster.user else None, preexec_fn=die_with_parent,
+            user=cluster.user, extra_groups=[] if cluster.user else None, preexec_fn=die_with_parent,  # noqa: PLW1509 - before any thread
         )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while not embedded.accepts_connections(cluster):

@@ -19,7 +19,7 @@ def millis(second):
 
 
 def schema(stream, *, key=("id",), ordered=True, **properties):
-    properties = {name: TEXT for name in key} | properties
+    properties = dict.fromkeys(key, TEXT) | properties
     if ordered:
         properties["_sdc_as_of"] = MOMENT
     return {
@@ -45,7 +45,10 @@ def record(stream, record=None, *, as_of=None, gone=None, children=None, version
 
 def state(value=None, *, account="acct_1", livemode=False, **bookmarks):
     """A STATE of this project's tap."""
-    return {"type": "STATE", "value": value or {"account": {"id": account, "livemode": livemode}, "bookmarks": bookmarks}}
+    return {
+        "type": "STATE",
+        "value": value or {"account": {"id": account, "livemode": livemode}, "bookmarks": bookmarks},
+    }
 
 
 def activate(stream, version):

@@ -70,9 +70,13 @@ def test_an_id_that_is_used_again_in_the_second_of_its_deletion_lives(load, rows
 
 @batched
 def test_a_soft_delete_keeps_the_last_values(load, rows, batches):
-    for messages in batches([record("customer", id="c", name="Ada", balance=7, as_of=1), record("customer", id="c", gone=2)]):
+    for messages in batches(
+        [record("customer", id="c", name="Ada", balance=7, as_of=1), record("customer", id="c", gone=2)]
+    ):
         load(*messages)
-    assert rows("SELECT name, balance, _sdc_deleted_at::text FROM stripe.customer") == [("Ada", 7, "2026-01-01 00:00:02+00")]
+    assert rows("SELECT name, balance, _sdc_deleted_at::text FROM stripe.customer") == [
+        ("Ada", 7, "2026-01-01 00:00:02+00")
+    ]
 
 
 def test_deleting_what_was_never_seen_leaves_a_tombstone(load, rows):
@@ -83,11 +87,19 @@ def test_deleting_what_was_never_seen_leaves_a_tombstone(load, rows):
 def test_a_hard_delete_leaves_a_tombstone_outside_the_table(load, rows):
     load(CUSTOMER, record("customer", id="c", gone=2), state(), hard_delete=True)
     assert rows("SELECT count(*) FROM stripe.customer") == [(0,)]
-    assert rows("SELECT stream, key, as_of::text FROM stripe._tombstones") == [("customer", ["c"], "2026-01-01 00:00:02+00")]
+    assert rows("SELECT stream, key, as_of::text FROM stripe._tombstones") == [
+        ("customer", ["c"], "2026-01-01 00:00:02+00")
+    ]
 
 
 def test_a_hard_delete_that_is_older_than_the_row_does_nothing(load, rows):
-    load(CUSTOMER, record("customer", id="c", name="x", as_of=9), record("customer", id="c", gone=2), state(), hard_delete=True)
+    load(
+        CUSTOMER,
+        record("customer", id="c", name="x", as_of=9),
+        record("customer", id="c", gone=2),
+        state(),
+        hard_delete=True,
+    )
     assert rows(LIVE) == [("c", "x")]
     assert rows("SELECT count(*) FROM stripe._tombstones") == [(0,)]
 
@@ -165,7 +177,7 @@ def test_without_an_as_of_the_last_to_arrive_wins(load, rows):
 
 
 def test_a_record_without_an_as_of_in_a_stream_that_has_one_is_refused(load):
-    with pytest.raises(Exception, match="Record 1 of stream 'customer'.*_sdc_as_of"):
+    with pytest.raises(Exception, match=r"Record 1 of stream 'customer'.*_sdc_as_of"):
         load(CUSTOMER, record("customer", id="c"), state())
 
 
@@ -178,5 +190,10 @@ def test_a_plain_stream_may_say_that_a_row_is_deleted(load, rows):
 
 
 def test_a_version_does_not_make_a_plain_row_older(load, rows):
-    load(schema("u", ordered=False, n=INTEGER), record("u", id="a", n=1, version=2), record("u", id="a", n=2), state({"x": 1}))
+    load(
+        schema("u", ordered=False, n=INTEGER),
+        record("u", id="a", n=1, version=2),
+        record("u", id="a", n=2),
+        state({"x": 1}),
+    )
     assert rows("SELECT n FROM stripe.u") == [(2,)]

@@ -43,7 +43,14 @@ def test_a_column_holds_every_value_its_schema_allows(schema, expected):
 
 
 def test_a_name_that_postgres_can_have_is_kept():
-    assert [column_name(name) for name in ('a"b', "a b", "a.b", "Id", "id", "é")] == ['a"b', "a b", "a.b", "Id", "id", "é"]
+    assert [column_name(name) for name in ('a"b', "a b", "a.b", "Id", "id", "é")] == [
+        'a"b',
+        "a b",
+        "a.b",
+        "Id",
+        "id",
+        "é",
+    ]
 
 
 def test_long_names_that_share_their_beginning_stay_distinct_and_stable():
@@ -58,7 +65,12 @@ def test_a_property_named_like_a_system_column_gets_another_name():
 
 
 def test_stream_names_become_safe_table_names():
-    assert [table_name(name) for name in ("public-users", "a.b", "line_item", "Case")] == ["public_users", "a_b", "line_item", "Case"]
+    assert [table_name(name) for name in ("public-users", "a.b", "line_item", "Case")] == [
+        "public_users",
+        "a_b",
+        "line_item",
+        "Case",
+    ]
 
 
 def test_a_stream_cannot_take_the_name_of_a_bookkeeping_table():

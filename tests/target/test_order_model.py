@@ -101,8 +101,11 @@ def test_batches_do_not_matter_and_the_rules_of_order_hold(load, connection, seq
         messages += [message(step), state()] if state_follows else [message(step)]
     load(*messages, state(), batch_size_rows=batch_size, hard_delete=hard_delete)
     found = connection.execute(
-        "SELECT id, CASE WHEN _sdc_as_of < '2000-01-01' THEN 0 ELSE extract(epoch FROM _sdc_as_of)::bigint - %s END, name, "
-        "extract(epoch FROM _sdc_deleted_at)::bigint - %s FROM stripe.c",
-        (millis(0) // 1000, millis(0) // 1000),
+        """
+        SELECT id, greatest(extract(epoch FROM _sdc_as_of)::bigint - %(start)s, 0), name,
+            extract(epoch FROM _sdc_deleted_at)::bigint - %(start)s
+        FROM stripe.c
+        """,
+        {"start": millis(0) // 1000},
     ).fetchall()
     assert {key: (as_of, name, deleted_at) for key, as_of, name, deleted_at in found} == model.rows

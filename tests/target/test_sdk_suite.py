@@ -1,9 +1,7 @@
 """The SDK's standard target tests in full, and what each of them must leave in the tables."""
 
 import decimal
-import inspect
 
-import psycopg
 import pytest
 from singer_sdk.testing.config import SuiteConfig
 from singer_sdk.testing.runners import TargetTestRunner
@@ -16,7 +14,7 @@ U = "\ufffd"
 
 LEFT_BEHIND = {
     "array_data": {
-        'SELECT id, fruits FROM stripe.test_array_data ORDER BY id': [
+        "SELECT id, fruits FROM stripe.test_array_data ORDER BY id": [
             (1, ["apple", "orange", "pear"]), (2, ["banana", "apple"]), (3, ["pear"]),
             (4, ["orange", "banana", "apple", "pear"]),
         ],
@@ -40,7 +38,8 @@ LEFT_BEHIND = {
             (10, "Double quoting: \\u0000 \\u0041 \\u0001"), (11, f"Control Characters in string: {U} A \x01"),
         ],
         "SELECT info->>'value' FROM stripe.test_strings_in_objects WHERE id >= 6 ORDER BY id": [
-            ('various " \\ / \n escape sequences',), ("m",), ("ā",), ("ƙ",), (" \\u0000 \\u0041 \\u0001",), (f"{U} A \x01",),
+            ('various " \\ / \n escape sequences',), ("m",), ("ā",), ("ƙ",),
+            (" \\u0000 \\u0041 \\u0001",), (f"{U} A \x01",),
         ],
         "SELECT strings->>1 FROM stripe.test_strings_in_arrays WHERE id >= 5 ORDER BY id": [
             ("Double quoting: \\u0000 \\u0041 \\u0001",), (f"Control Characters in string: {U} A \x01",),

@@ -5,7 +5,13 @@ import json
 import pytest
 from messages import TEXT, record, schema, state
 
-from target_postgres_stripe.errors import OtherAccount, OtherMode, RecordRefused, StateAhead, TargetError
+from target_postgres_stripe.errors import (
+    OtherAccountError,
+    OtherModeError,
+    RecordRefusedError,
+    StateAheadError,
+    TargetError,
+)
 
 CUSTOMER = schema("customer", name=TEXT)
 STARTED = {"backfill_started_at": "2026-01-01T00:00:00Z"}
@@ -24,13 +30,14 @@ def test_state_is_printed_as_sent_after_its_rows_are_there(load, rows):
 def test_every_bookmark_is_a_row_that_a_person_can_read(load, rows):
     bookmark = STARTED | {
         "backfill_finished_at": "2026-01-02T00:00:00Z", "listed_at": "2026-01-02T01:00:00+01:00",
-        "events_as_of": None, "open_windows": [], "denied": {"since": "2026-01-03T00:00:00Z", "reason": "no rak_x_read"},
+        "events_as_of": None, "open_windows": [], "denied": {"since": "2026-01-03T00:00:00Z", "reason": "no"},
     }  # fmt: skip
     load(state(), CUSTOMER, state(customer=bookmark))
-    assert rows("SELECT stream, bookmark, backfill_started_at::text, backfill_finished_at::text, listed_at::text, "
-                "events_as_of, denied FROM stripe._sync_status") == [
-        ("customer", bookmark, "2026-01-01 00:00:00+00", "2026-01-02 00:00:00+00", "2026-01-02 00:00:00+00", None, "no rak_x_read")
-    ]  # fmt: skip
+    moments = "backfill_started_at::text, backfill_finished_at::text, listed_at::text, events_as_of::text"
+    assert rows("SELECT stream, bookmark, denied FROM stripe._sync_status") == [("customer", bookmark, "no")]
+    assert rows(f"SELECT {moments} FROM stripe._sync_status") == [
+        ("2026-01-01 00:00:00+00", "2026-01-02 00:00:00+00", "2026-01-02 00:00:00+00", None)
+    ]
 
 
 def test_the_sync_has_one_row_that_keeps_its_id(load, rows):
@@ -44,7 +51,7 @@ def test_the_sync_has_one_row_that_keeps_its_id(load, rows):
 def test_another_account_is_refused_before_anything_is_written(load, rows):
     load(state(), CUSTOMER, customer("a"), state())
     before = rows("SELECT *, xmin FROM stripe.customer"), rows("SELECT *, xmin FROM stripe._sync")
-    with pytest.raises(OtherAccount, match="holds Stripe account acct_1, but the tap reads account acct_2"):
+    with pytest.raises(OtherAccountError, match="holds Stripe account acct_1, but the tap reads account acct_2"):
         load(state(account="acct_2"), schema("charge"), customer("b"), state(account="acct_2"))
     assert (rows("SELECT *, xmin FROM stripe.customer"), rows("SELECT *, xmin FROM stripe._sync")) == before
     assert rows("SELECT to_regclass('stripe.charge')::text") == [(None,)]
@@ -53,25 +60,25 @@ def test_another_account_is_refused_before_anything_is_written(load, rows):
 
 def test_a_live_key_on_a_test_database_is_refused(load):
     load(state(account=None), state(account=None))
-    with pytest.raises(OtherMode, match="holds test mode rows, but the tap reads with a live mode key"):
+    with pytest.raises(OtherModeError, match="holds test mode rows, but the tap reads with a live mode key"):
         load(state(account=None, livemode=True))
 
 
 def test_an_account_that_shows_itself_later_in_the_run_is_refused_too(load):
     load(state(), state())
-    with pytest.raises(OtherAccount):
+    with pytest.raises(OtherAccountError):
         load(state(account=None), CUSTOMER, state(account="acct_2"))
 
 
 @pytest.mark.parametrize("field", ["backfill_started_at", "backfill_finished_at", "listed_at", "events_as_of"])
 def test_a_state_that_is_ahead_of_the_database_is_refused(load, field):
     load(state(), CUSTOMER, state(customer={field: "2026-01-01T00:00:00Z"}))
-    with pytest.raises(StateAhead, match=f"'customer' says {field} = 2026-01-02.*meltano state clear"):
+    with pytest.raises(StateAheadError, match=f"'customer' says {field} = 2026-01-02.*meltano state clear"):
         load(state(customer={field: "2026-01-02T00:00:00Z"}))
 
 
 def test_a_state_moved_to_an_empty_database_is_refused(load, rows):
-    with pytest.raises(StateAhead, match="the database recorded none"):
+    with pytest.raises(StateAheadError, match="the database recorded none"):
         load(state(customer=STARTED), CUSTOMER)
     assert rows("SELECT to_regnamespace('stripe')::text") == [(None,)]
 
@@ -98,7 +105,10 @@ def test_a_state_that_only_says_denied_is_not_ahead(load):
 )
 def test_the_state_of_other_taps_is_kept_and_never_refused(load, rows, value, stored):
     for _ in range(2):
-        assert load(state({"bookmarks": {}}), schema("users", ordered=False), {"type": "STATE", "value": value})[-1] == value
+        assert (
+            load(state({"bookmarks": {}}), schema("users", ordered=False), {"type": "STATE", "value": value})[-1]
+            == value
+        )
     assert rows("SELECT stream, bookmark FROM stripe._sync_status") == stored
 
 
@@ -137,8 +147,19 @@ BAD_MOMENT = record("customer", id="bad", name="x", as_of="2026-13-45T00:00:00Z"
 @pytest.mark.parametrize("bad", [BAD, BAD_MOMENT], ids=["refused by us", "refused by Postgres"])
 def test_a_refused_record_ends_the_run_after_what_came_before_its_state(load, rows, bad):
     first, second = state(customer=STARTED), state(customer=STARTED | {"n": 2})
-    with pytest.raises(RecordRefused, match=r"Record 4 of stream 'customer'") as caught:
-        load(state(), CUSTOMER, customer("a"), first, customer("a", 2), customer("c"), bad, second, customer("d"), state())
+    with pytest.raises(RecordRefusedError, match=r"Record 4 of stream 'customer'") as caught:
+        load(
+            state(),
+            CUSTOMER,
+            customer("a"),
+            first,
+            customer("a", 2),
+            customer("c"),
+            bad,
+            second,
+            customer("d"),
+            state(),
+        )
     assert rows("SELECT id, _sdc_as_of::text FROM stripe.customer") == [("a", "2026-01-01 00:00:01+00")]
     assert load.printed == [first["value"]]
     assert "2026-13" not in str(caught.value)

@@ -26,8 +26,10 @@ def loaded(load):
 def test_what_a_sweep_did_not_bring_is_gone_as_of_its_start(loaded, rows, hard_delete):
     loaded(COUPON, swept("a"), swept("b"), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
     assert rows(LIVE) == [("a", "x"), ("b", "x")]
-    gone = "SELECT key->>0, as_of::text FROM stripe._tombstones" if hard_delete else (
-        "SELECT id, _sdc_deleted_at::text FROM stripe.coupon WHERE _sdc_deleted_at = _sdc_as_of"
+    gone = (
+        "SELECT key->>0, as_of::text FROM stripe._tombstones"
+        if hard_delete
+        else ("SELECT id, _sdc_deleted_at::text FROM stripe.coupon WHERE _sdc_deleted_at = _sdc_as_of")
     )
     assert rows(gone) == [("c", "2026-01-01 00:01:40+00")]
 

@@ -5,7 +5,13 @@ from messages import INTEGER, JSON, MOMENT, TEXT, record, schema, state
 
 from target_postgres_stripe.apply import Relation, Statements
 from target_postgres_stripe.columns import table_shape
-from target_postgres_stripe.errors import ColumnConflict, ForeignTable, KeyConflict, RoleMissing, TableNameTaken
+from target_postgres_stripe.errors import (
+    ColumnConflictError,
+    ForeignTableError,
+    KeyConflictError,
+    RoleMissingError,
+    TableNameTakenError,
+)
 from target_postgres_stripe.tables import StoredTable, parent_index, table_changes
 
 COLUMNS = """
@@ -20,12 +26,13 @@ def shape(message, *, metadata=False):
 
 def test_a_new_table():
     wanted = shape(schema("charge", amount=INTEGER, created=MOMENT, metadata=JSON, **{'odd"name': TEXT}), metadata=True)
-    assert table_changes("stripe", wanted, None) == [
+    (statement,) = table_changes("stripe", wanted, None)
+    assert statement == (
         'CREATE TABLE "stripe"."charge" ("id" text, "amount" bigint, "created" timestamptz, "metadata" jsonb, '
         '"odd""name" text, "_sdc_as_of" timestamptz, "_sdc_deleted_at" timestamptz, "_sdc_table_version" bigint, '
         '"_sdc_extracted_at" timestamptz, "_sdc_received_at" timestamptz, "_sdc_batched_at" timestamptz, '
         '"_sdc_sequence" bigint, PRIMARY KEY ("id"))'
-    ]
+    )
 
 
 def test_a_table_without_a_key():
@@ -39,10 +46,11 @@ def test_columns_are_added_widened_and_freed_of_not_null_in_one_statement():
         types={"id": "text", "amount": "bigint", "mine": "inet"}, required=frozenset({"id", "amount"}), key=("id",)
     )
     wanted = shape(schema("charge", ordered=False, amount={"type": "number"}, note=TEXT))
-    assert table_changes("stripe", wanted, stored) == [
+    (statement,) = table_changes("stripe", wanted, stored)
+    assert statement == (
         'ALTER TABLE "stripe"."charge" ALTER COLUMN "amount" TYPE numeric, ADD COLUMN "note" text, '
         'ALTER COLUMN "amount" DROP NOT NULL'
-    ]
+    )
 
 
 def test_a_table_that_fits_is_left_alone():
@@ -52,18 +60,18 @@ def test_a_table_that_fits_is_left_alone():
 
 def test_a_conflict_names_table_column_both_types_and_the_way_out():
     stored = StoredTable(types={"id": "text", "amount": "text"}, required=frozenset(), key=("id",))
-    with pytest.raises(ColumnConflict) as caught:
+    with pytest.raises(ColumnConflictError) as caught:
         table_changes("stripe", shape(schema("charge", amount=INTEGER)), stored)
     assert str(caught.value) == (
-        "Column 'amount' of table \"stripe\".\"charge\" is text, but its stream's schema now says bigint. Convert the "
-        "column yourself (ALTER TABLE ... ALTER COLUMN ... TYPE bigint USING ...), rename it so that a new one is added, "
-        "or load into another default_target_schema."
+        'Column \'amount\' of table "stripe"."charge" is text, but its stream\'s schema now says bigint. Convert the '
+        "column yourself (ALTER TABLE ... ALTER COLUMN ... TYPE bigint USING ...), rename it so that a new one is "
+        "added, or load into another default_target_schema."
     )
 
 
 def test_another_key_is_refused():
     stored = StoredTable(types={"id": "text"}, required=frozenset(), key=("id",))
-    with pytest.raises(KeyConflict, match=r"primary key \(id\), but its stream now has the key \(account_id, id\)"):
+    with pytest.raises(KeyConflictError, match=r"primary key \(id\), but .* the key \(account_id, id\)"):
         table_changes("stripe", shape(schema("capability", key=("account_id", "id"))), stored)
 
 
@@ -116,7 +124,7 @@ def test_an_integer_beyond_bigint_widens_its_column_and_loses_nothing(load, rows
 def test_a_table_that_is_not_ours_is_not_touched(load, rows, connection):
     connection.execute("CREATE SCHEMA stripe")
     connection.execute("CREATE TABLE stripe.customer (id text PRIMARY KEY, mine text)")
-    with pytest.raises(ForeignTable, match=r"Table stripe\.customer exists but was not created by this target"):
+    with pytest.raises(ForeignTableError, match=r"Table stripe\.customer exists but was not created by this target"):
         load(schema("customer"), record("customer", id="c", as_of=1), state())
     assert rows("SELECT * FROM stripe.customer") == []
     assert rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'stripe'") == [("customer",)]
@@ -125,12 +133,12 @@ def test_a_table_that_is_not_ours_is_not_touched(load, rows, connection):
 def test_a_view_in_the_way_is_not_touched(load, connection):
     connection.execute("CREATE SCHEMA stripe")
     connection.execute("CREATE VIEW stripe._sync AS SELECT 1 AS id")
-    with pytest.raises(ForeignTable, match=r"stripe\._sync"):
+    with pytest.raises(ForeignTableError, match=r"stripe\._sync"):
         load(schema("customer"), state())
 
 
 def test_two_streams_of_one_table_name_are_refused(load):
-    with pytest.raises(TableNameTaken, match="'a-b' and 'a_b' would both be table 'a_b'"):
+    with pytest.raises(TableNameTakenError, match="'a-b' and 'a_b' would both be table 'a_b'"):
         load(schema("a-b"), schema("a_b"), state())
 
 
@@ -162,7 +170,7 @@ def test_the_reader_role_reads_everything_now_and_later(load, rows, connection):
 
 
 def test_a_reader_role_that_does_not_exist_is_named(load):
-    with pytest.raises(RoleMissing, match="reader_role 'nobody_here' does not exist"):
+    with pytest.raises(RoleMissingError, match="reader_role 'nobody_here' does not exist"):
         load(schema("a"), state(), reader_role="nobody_here")
 
 

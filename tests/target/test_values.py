@@ -6,11 +6,12 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from messages import INTEGER, JSON, MOMENT, TEXT, record, schema, state
+from messages import INTEGER, JSON, MOMENT, TEXT, record, schema
 
-from target_postgres_stripe.errors import MissingKey, RecordRefused
+from target_postgres_stripe.errors import MissingKeyError, RecordRefusedError
 
 U = "\ufffd"
+ODD_KEYS = {'q"': 1, " ": 2, ".": 3, "A": 4, "a": 5, "k" * 100: 6}
 NUMBER = {"type": ["number", "null"]}
 BOOLEAN = {"type": ["boolean", "null"]}
 DATE = {"type": ["string", "null"], "format": "date"}
@@ -53,7 +54,7 @@ def stored(load, rows, spec, value, expression="v", **settings):
         (BOOLEAN, None, None),
         (JSON, None, None),
         (JSON, {"a": None}, {"a": None}),
-        (JSON, {'q"': 1, " ": 2, ".": 3, "A": 4, "a": 5, "k" * 100: 6}, {'q"': 1, " ": 2, ".": 3, "A": 4, "a": 5, "k" * 100: 6}),
+        (JSON, ODD_KEYS, ODD_KEYS),
         (JSON, {"\x00": "\x00"}, {U: U}),
         (JSON, {"t": "\t\n\\", "n": 2**70}, {"t": "\t\n\\", "n": 2**70}),
         (JSON, 'json:{"a":\t1}', {"a": 1}),
@@ -87,7 +88,9 @@ def test_a_value_reads_as(load, rows, spec, sent, expected):
 
 def test_invalid_utf8_is_replaced(load, rows):
     message = schema("t", ordered=False, v=TEXT)
-    load.lines([json.dumps(message).encode() + b"\n", b'{"type":"RECORD","stream":"t","record":{"id":"1","v":"a\xffb"}}\n'])
+    load.lines(
+        [json.dumps(message).encode() + b"\n", b'{"type":"RECORD","stream":"t","record":{"id":"1","v":"a\xffb"}}\n']
+    )
     assert rows("SELECT v FROM stripe.t") == [(f"a{U}b",)]
 
 
@@ -105,7 +108,7 @@ def test_an_object_of_eight_megabytes_is_stored(load, rows):
 
 def test_odd_property_names_are_columns(load, rows):
     names = ['q"uote', "sp ace", "do.t", "Twin", "twin", "back\\slash", "new\nline", "%s", "x" * 70, "x" * 71, "xmin"]
-    properties = {name: INTEGER for name in names}
+    properties = dict.fromkeys(names, INTEGER)
     values = {name: number for number, name in enumerate(names)}
     load(schema("t", ordered=False, **properties), record("t", values, id="1"), add_record_metadata=False)
     assert rows("SELECT * FROM stripe.t") == [("1", *range(len(names)))]
@@ -129,7 +132,7 @@ def test_fields_without_a_schema_are_left_out_and_named_once(load, rows, caplog)
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_type_is_refused_by_name_and_not_by_value(load, rows, spec, sent, caplog):
-    with pytest.raises(RecordRefused, match=r"Record 1 of stream 't' cannot be stored.*'v'") as caught:
+    with pytest.raises(RecordRefusedError, match=r"Record 1 of stream 't' cannot be stored.*'v'") as caught:
         stored(load, rows, spec, sent)
     assert "secret" not in str(caught.value) + caplog.text
     assert "99" not in str(caught.value).replace("22008", "")
@@ -137,7 +140,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_name_and_not_by_value(load, row
 
 @pytest.mark.parametrize("key", [{}, {"id": None}])
 def test_a_key_without_a_value_names_stream_and_record(load, key):
-    with pytest.raises(MissingKey, match="Record 2 of stream 't'.*'id' is missing or null"):
+    with pytest.raises(MissingKeyError, match=r"Record 2 of stream 't'.*'id' is missing or null"):
         load(schema("t", ordered=False), record("t", id="1"), record("t", key))
 
 
@@ -151,7 +154,9 @@ def test_a_key_without_a_value_names_stream_and_record(load, key):
     ],
 )
 def test_one_key_spelled_in_many_ways_is_one_row(load, rows, spec, same):
-    lines = [f'{{"type":"RECORD","stream":"t","record":{{"id":{spelled},"n":{n}}}}}\n' for n, spelled in enumerate(same)]
+    lines = [
+        f'{{"type":"RECORD","stream":"t","record":{{"id":{spelled},"n":{n}}}}}\n' for n, spelled in enumerate(same)
+    ]
     message = schema("t", ordered=False, n=INTEGER)
     message["schema"]["properties"]["id"] = spec
     load(message, *lines)
