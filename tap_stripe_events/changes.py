@@ -11,12 +11,12 @@ A new type of column belongs in `_converter`.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+from tap_stripe_events.clock import iso
 from tap_stripe_events.families import owned_child_types
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import EmbeddedList, StripeObject, stream_name
@@ -419,11 +419,11 @@ def _number(value: Any) -> Any:
 
 def _time(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return iso(value)
     return _MISFIT
 
 
 def _milliseconds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND * 1000:
-        return datetime.fromtimestamp(value // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{value % 1000:03d}Z"
+        return f"{iso(value // 1000)[:-1]}.{value % 1000:03d}Z"
     return _MISFIT

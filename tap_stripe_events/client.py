@@ -152,7 +152,8 @@ class StripeClient:
             return self._budget.delay(endpoint, self._clock.monotonic())
 
     def submit(self, request: Request) -> None:
-        """Start a request in the background. Its answer comes from `take`."""
+        """Start a request in the background, now: `delay` must have said 0. Its answer comes from `take`."""
+        self._reserve(request.endpoint)
         self.in_flight += 1
         self._workers.submit(self._work, request)
 
@@ -171,8 +172,12 @@ class StripeClient:
             raise answer
         return answer
 
-    def get(self, request: Request) -> Answer:
+    def get(self, request: Request, *, reserved: bool = False) -> Answer:
         """Send a request and wait for its answer.
+
+        Args:
+            request: The request.
+            reserved: The first try is within the budget already.
 
         Raises:
             KeyRefusedError: Stripe does not know the key.
@@ -202,6 +207,8 @@ class StripeClient:
         def attempts() -> Answer:
             nonlocal tries
             tries += 1
+            if tries > 1 or not reserved:
+                self._wait_for_budget(request.endpoint)
             return self._attempt(request)
 
         try:
@@ -212,7 +219,7 @@ class StripeClient:
 
     def _work(self, request: Request) -> None:
         try:
-            self._answers.put(self.get(request))
+            self._answers.put(self.get(request, reserved=True))
         except TapError as error:
             self._answers.put(error)
         except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
@@ -220,7 +227,6 @@ class StripeClient:
             self._answers.put(RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason))
 
     def _attempt(self, request: Request) -> Answer:
-        self._wait_for_budget(request.endpoint)
         as_of = self.stripe_clock.second()
         try:
             response = self._session.get(
@@ -252,7 +258,7 @@ class StripeClient:
                 ending=self._key_ending, status=response.status_code, code=code, request=request_id
             ) from None
         if meaning is Verdict.REFUSED:
-            raise refused(request, response.status_code, refusal)
+            raise refused(request, refusal, response.status_code)
         return Answer(
             request=request,
             verdict=meaning,
@@ -273,15 +279,18 @@ class StripeClient:
         except ValueError:
             return None
 
+    def _reserve(self, endpoint: str) -> float:
+        """Count a request that starts now; if it may not, return how long to wait."""
+        with self._budget_lock:
+            now = self._clock.monotonic()
+            delay = self._budget.delay(endpoint, now)
+            if delay <= 0:
+                self._budget.reserve(endpoint, now)
+                self.requests_sent += 1
+            return delay
+
     def _wait_for_budget(self, endpoint: str) -> None:
-        while True:
-            with self._budget_lock:
-                now = self._clock.monotonic()
-                delay = self._budget.delay(endpoint, now)
-                if delay <= 0:
-                    self._budget.reserve(endpoint, now)
-                    self.requests_sent += 1
-                    return
+        while (delay := self._reserve(endpoint)) > 0:
             self._clock.sleep(delay)
 
 
@@ -298,17 +307,16 @@ def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], b
     return elements, answer.body.get("has_more") is True
 
 
-def refused(request: Request, status: int, refusal: Refusal | None) -> RequestRefusedError:
+def refused(request: Request, refusal: Refusal | None, status: int = 0) -> RequestRefusedError:
     """Return the error that ends the run over a refused request."""
-    stream = getattr(request.purpose, "stream", None) or "in question"
     return RequestRefusedError(
         path=request.endpoint,
-        status=status,
+        status=refusal.status if refusal else status,
         code=refusal.code if refusal else "no Stripe error in the body",
         parameter=refusal.parameter if refusal else "unknown",
         request=refusal.request if refusal else "unknown",
         reason=(refusal.message if refusal else "the body is not Stripe's").rstrip("."),
-        stream=stream,
+        stream=getattr(request.purpose, "stream", "in question"),
     )
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 
 class Clock:
@@ -55,9 +56,10 @@ class StripeClock:
         return int(self._clock.monotonic() + offset)
 
 
+@lru_cache(maxsize=1024)  # the same moments over and over: a page's, a day's
 def iso(second: int) -> str:
     """Return a Unix time as a date-time string: `2026-11-24T08:35:42Z`."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def unix(text: str) -> int:

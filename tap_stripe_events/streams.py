@@ -49,9 +49,9 @@ class StripeStream(Stream):
         """Never at the beginning: a listing says what is gone when it is finished."""
         return False
 
-    def log(self, msg: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
-        """Log what the SDK says of one stream, quietly: all streams are read together, and the run tells how it goes."""
-        super().log(msg, *args, level=logging.DEBUG if level == logging.INFO else level, **kwargs)
+    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        """Log what the SDK says of one stream, quietly: all are read together, and the run tells how it goes."""
+        super().log(message, *args, level=logging.DEBUG if level == logging.INFO else level, **kwargs)
 
     def log_sync_costs(self) -> None:
         """Say nothing: the run has told."""

@@ -18,7 +18,7 @@ from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs
-_PROGRESS_SECONDS = 10.0
+_PROGRESS_SECONDS = 5.0
 
 _logger = logging.getLogger("tap-stripe-events")
 
@@ -65,6 +65,7 @@ class Run:
         self._refused: dict[str, str] = {}  # stream → why its listing is not whole
         self._versions: dict[str, int] = {}
         self._delivered: dict[str, int] = {}
+        self._not_set_up: dict[str, list[str]] = {}  # Stripe's reason → paths
         self._items = self._run()
         self.exit_code: int | None = None
 
@@ -127,6 +128,8 @@ class Run:
             _logger.warning(
                 "%s: not read for %d objects, which vanished meanwhile or do not support it", child.path, count
             )
+        for reason, paths in self._not_set_up.items():
+            _logger.warning("Not set up in this account, so not read: %s. Stripe says: %s", ", ".join(paths), reason)
         self._log_progress(finished=True)
         yield Checkpoint()
 
@@ -173,9 +176,7 @@ class Run:
         root = closed.root
         self._bookmarks.set_windows(_owner(root), root.path, ())
         if closed.refused is not None:
-            _logger.warning(
-                "%s is not read: %s. Its rows stay as they are; all other streams go on.", root.path, closed.refused
-            )
+            self._warn(root.path, closed.refused, not_set_up=closed.not_set_up)
         for stream in [each for each, roots in self._open.items() if root in roots]:
             if closed.refused is not None:
                 if names_by_stream()[stream] in root.objects:
@@ -198,11 +199,16 @@ class Run:
             yield Activate(stream=stream, version=self._versions[stream])
 
     def _deny_children(self, denied: ChildListDenied) -> None:
-        _logger.warning(
-            "%s is not read: %s. Its rows stay as they are; all other streams go on.", denied.child.path, denied.reason
-        )
+        self._warn(denied.child.path, denied.reason, not_set_up=denied.not_set_up)
         for name in denied.child.objects:
             self._refused.setdefault(stream_name(name), denied.reason)
+
+    def _warn(self, path: str, reason: str, *, not_set_up: bool) -> None:
+        """Warn that a list is closed; what the account does not use is warned of once a reason, at the end."""
+        if not_set_up:
+            self._not_set_up.setdefault(reason, []).append(path)
+        else:
+            _logger.warning("%s is not read: %s. Its rows stay as they are; all other streams go on.", path, reason)
 
     def _log_progress(self, *, finished: bool) -> None:
         rows = sum(self._delivered.values())

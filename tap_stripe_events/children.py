@@ -1,0 +1,259 @@
+"""Which child lists to ask for: as few as leave nothing out.
+
+The rules are in the object table (`Ask`); here is what a run learns while it applies them: which lists Stripe refuses,
+which products the account does not use, which signals a sample has proved wrong, what was asked for already. Requests
+are put into `queue`, which the backfill empties.
+
+Invariants:
+* a unit's `open` counts exactly the requests that are queued, in flight or waiting here for a decision;
+* `complete` of a parent names a list only if all of it was seen, or there is nothing in it.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import quote
+
+from tap_stripe_events import changes
+from tap_stripe_events.client import Request
+from tap_stripe_events.families import asked_with, leads_to
+from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
+from tap_stripe_events.objects import Ask, StripeList, parent_column
+from tap_stripe_events.units import ChildPurpose, NeedPurpose, Parent, Unit, Window
+from tap_stripe_events.windows import PAGE
+
+_SAMPLE = 25  # records asked for in spite of what their signals say; see Ask.sampled
+_REMEMBERED = 100_000  # what was asked for or sent once
+
+
+class Memory:
+    """Remembers the last hundred thousand things it was told."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], None] = {}
+
+    def __contains__(self, thing: tuple[str, str]) -> bool:
+        return thing in self._known
+
+    def add(self, thing: tuple[str, str]) -> None:
+        """Remember a thing, and forget the oldest if there are too many."""
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[thing] = None
+
+
+class Children:
+    """Decides about child lists and queues the requests.
+
+    Args:
+        selected: The object types whose rows are wanted.
+        floor: Nothing created before this Unix time is wanted, where a list can say so.
+    """
+
+    def __init__(self, *, selected: Collection[str], floor: int | None) -> None:
+        self.queue: deque[Request] = deque()
+        self._selected = frozenset(selected)
+        self._floor = floor
+        self._denied: set[StripeList] = set()
+        self._unexpandable: set[StripeList] = set()
+        self._needs: dict[str, bool] = {}
+        self._waiting: dict[str, list[ChildPurpose]] = {}  # object type that is needed → who needs it
+        self._samples: dict[StripeList, int] = {}
+        self._samples_open: dict[StripeList, int] = {}
+        self._undecided: dict[StripeList, list[tuple[Unit, Parent, Ask]]] = {}
+        self._distrusted: set[StripeList] = set()
+        self._asked_once = Memory()
+
+    def wants(self, child: StripeList) -> bool:
+        """Whether a list can bring something that is wanted, and Stripe lets it be read."""
+        return child not in self._denied and bool(self._selected & leads_to(child))
+
+    def expand(self, a_list: StripeList) -> list[str]:
+        """Return what to expand on a list: what would cost a request an object otherwise, and is wanted."""
+        if a_list in self._unexpandable:
+            return []
+        wanted = []
+        for name in a_list.objects:
+            stripe_object = STRIPE_OBJECTS[name]
+            lists = {each.field: each for each in stripe_object.embedded}
+            for path in stripe_object.expand:
+                brings = lists[path].objects if path in lists else (stripe_object.dependents.get(path, name),)
+                if self._selected & (set(brings) | asked_with(name, path)):
+                    wanted.append(path if a_list.single else f"data.{path}")
+        return wanted
+
+    def stop_expanding(self, a_list: StripeList) -> bool:
+        """Never expand on a list again; return whether that is news."""
+        news = a_list not in self._unexpandable
+        self._unexpandable.add(a_list)
+        return news
+
+    def ask(self, unit: Unit, parent: Parent, ask: Ask, child: StripeList) -> None:
+        """Ask for a child list, unless the record says there is nothing in it."""
+        if not self.wants(child):
+            return
+        sample = False
+        if child not in self._distrusted and (ask.only_sampled or _says_nothing(parent.json, ask)):
+            may_be_wrong = ask.sampled or ask.only_sampled
+            sample = may_be_wrong and self._samples.get(child, 0) < _SAMPLE
+            if may_be_wrong and not sample and self._samples_open.get(child):
+                unit.open += 1
+                self._undecided.setdefault(child, []).append((unit, parent, ask))
+                return
+            if not sample:
+                parent.complete.add(child.path)
+                return
+        named = parent.read.id if ask.by == "id" else changes.field_value(parent.json, ask.by)[1]
+        value = changes.reference_id(named)
+        if value is None or (ask.by != "id" and not self._first_time(child, value)):
+            return
+        for purpose in self._purposes(unit, parent, child, value, sample=sample):
+            self._request_if_needed(purpose, ask.needs)
+
+    def ask_for_rest(self, unit: Unit, parent: Parent, child: StripeList, after: str | None) -> None:
+        """Ask for what an embedded list does not hold."""
+        if self.wants(child):
+            for purpose in self._purposes(unit, parent, child, parent.read.id, sample=False):
+                unit.open += 1
+                self.queue.append(purpose.request(after))
+
+    def seen(self, path: str, identifier: str) -> None:
+        """Note that an object has been read, so that it need not be asked for by a reference to it."""
+        self._asked_once.add((path, identifier))
+
+    def answered(self, purpose: ChildPurpose, *, found: bool) -> list[Window]:
+        """Take in what the first page of a child list told about the signals of its kind.
+
+        Returns:
+            The windows in which something was decided by that.
+        """
+        if not purpose.sample:
+            return []
+        if found:
+            self._distrusted.add(purpose.child)
+        self._samples_open[purpose.child] -= 1
+        return self._decide(purpose.child)
+
+    def trusts(self, child: StripeList) -> bool:
+        """Whether the signals that spare this list were never wrong."""
+        return child not in self._distrusted
+
+    def deny(self, child: StripeList) -> tuple[bool, list[Window]]:
+        """Never ask for a child list again.
+
+        Returns:
+            Whether that is news, and the windows in which a request for it was waiting.
+        """
+        news = child not in self._denied
+        self._denied.add(child)
+        windows = []
+        waiting = list(self.queue)
+        self.queue.clear()
+        for request in waiting:
+            purpose = request.purpose
+            if isinstance(purpose, ChildPurpose) and purpose.child is child:
+                purpose.unit.open -= 1
+                windows.append(purpose.unit.window)
+            else:
+                self.queue.append(request)
+        return news, windows
+
+    def need_answered(self, name: str, *, there: bool) -> list[Window]:
+        """Take in whether the account has any object of a type; return the windows in which that decided something."""
+        self._needs[name] = there
+        windows = []
+        for purpose in self._waiting.pop(name, []):
+            if there:
+                self.queue.append(purpose.request())
+            else:
+                self._drop(purpose)
+                windows += [purpose.unit.window, *self._decide(purpose.child)]
+        return windows
+
+    def _first_time(self, child: StripeList, value: str) -> bool:
+        if (child.path, value) in self._asked_once:
+            return False
+        self._asked_once.add((child.path, value))
+        return True
+
+    def _request_if_needed(self, purpose: ChildPurpose, need: str | None) -> None:
+        purpose.unit.open += 1
+        if purpose.sample:
+            self._samples[purpose.child] = self._samples.get(purpose.child, 0) + 1
+            self._samples_open[purpose.child] = self._samples_open.get(purpose.child, 0) + 1
+        if need is None or self._needs.get(need):
+            self.queue.append(purpose.request())
+        elif need in self._needs:
+            self._drop(purpose)
+        else:
+            if need not in self._waiting:
+                self.queue.appendleft(_need_request(need))
+            self._waiting.setdefault(need, []).append(purpose)
+
+    def _drop(self, purpose: ChildPurpose) -> None:
+        """Let go of a request that turned out to be for nothing: the account does not use the product."""
+        purpose.unit.open -= 1
+        if purpose.parent is not None:
+            purpose.parent.complete.add(purpose.child.path)
+        if purpose.sample:
+            self._samples_open[purpose.child] -= 1
+
+    def _decide(self, child: StripeList) -> list[Window]:
+        """Ask for what waited for the sample, or not, once the sample has told."""
+        if self._samples_open.get(child) and child not in self._distrusted:
+            return []
+        windows = []
+        for unit, parent, ask in self._undecided.pop(child, []):
+            unit.open -= 1
+            self.ask(unit, parent, ask, child)
+            windows.append(unit.window)
+        return windows
+
+    def _purposes(
+        self, unit: Unit, parent: Parent, child: StripeList, value: str, *, sample: bool
+    ) -> list[ChildPurpose]:
+        path, parameters = child.path, self._parameters(parent, child)
+        if parameters is None:
+            return []
+        if f"{{{child.parameter}}}" in path:
+            path = path.replace(f"{{{child.parameter}}}", quote(value, safe=""))
+        elif child.parameter:
+            parameters[child.parameter] = value
+        is_parents = child.owned and child.parent == parent.read.object.name
+        columns = {parent_column(child.parent): value} if child.owned and child.parent else {}
+        return [
+            ChildPurpose(
+                child=child,
+                unit=unit,
+                path=path,
+                parameters={**parameters, **each},
+                columns=columns,
+                parent=parent if is_parents else None,
+                sample=sample,
+            )
+            for each in child.passes
+        ]
+
+    def _parameters(self, parent: Parent, child: StripeList) -> dict[str, Any] | None:
+        """Return the query of a child list, without the parent; None if the record lacks a value for it."""
+        parameters: dict[str, Any] = {"limit": PAGE} if child.paged else {}
+        for parameter, source in child.parameters.items():
+            named = changes.reference_id(changes.field_value(parent.json, source)[1])
+            if named is None:
+                return None
+            parameters[parameter] = named
+        if child.created and self._floor is not None:
+            parameters["created[gte]"] = self._floor
+        if expand := self.expand(child):
+            parameters["expand[]"] = expand
+        return parameters
+
+
+def _says_nothing(json_object: changes.StripeJson, ask: Ask) -> bool:
+    values = [changes.field_value(json_object, signal) for signal in ask.signals]
+    return bool(values) and all((there or ask.absent_is_empty) and not value for there, value in values)
+
+
+def _need_request(name: str) -> Request:
+    path = next(each.path for each in STRIPE_LISTS if name in each.objects and each.parent is None)
+    return Request(path=path, endpoint=path, parameters={"limit": 1}, purpose=NeedPurpose(name=name))
