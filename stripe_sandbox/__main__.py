@@ -93,8 +93,8 @@ async def _serve(service: Service, options: argparse.Namespace) -> int:
     stopped = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
-    listening = await server.listen(service.handle, service.account.now, host=options.host, port=options.port)
-    host, port = listening.sockets[0].getsockname()[:2]
+    listener = await server.listen(service.handle, service.account.now, host=options.host, port=options.port)
+    host, port = listener.address
     service.save()
     if options.port_file is not None:
         options.port_file.write_text(f"{port}\n")
@@ -108,7 +108,7 @@ async def _serve(service: Service, options: argparse.Namespace) -> int:
     await stopped.wait()
     for task in tasks:
         task.cancel()
-    listening.close()
+    listener.close()
     service.save()
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -83,6 +84,8 @@ class Api:
             mode = "/test" if key is None or not key.account.livemode else ""
             url = f"https://dashboard.stripe.com{mode}/workbench/logs?object={request_id}"
             response = Response(status=error.status, body=pretty(error.body(url)), headers=error.headers)
+            if key is not None and request.method == "POST" and error.status == HTTPStatus.PAYMENT_REQUIRED:
+                response = self._replays.keep(key.secret, request, request_id, response)
         return Response(status=response.status, body=response.body, headers=(*headers, *response.headers))
 
     def _answer(self, key: Key, request: Request, request_id: str) -> Response:

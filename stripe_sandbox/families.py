@@ -20,6 +20,7 @@ class Embedded:
     children: tuple[str, ...]
     link: str
     url: str  # with {id} for the parent's id, and perhaps one of its facts
+    listed_at: str | None = None  # the list whose default filters apply here too
 
 
 EMBEDDED: Final = (
@@ -66,6 +67,7 @@ EMBEDDED: Final = (
         children=("subscription",),
         link="customer",
         url="/v1/customers/{id}/subscriptions",
+        listed_at="/v1/subscriptions",
     ),
     Embedded(
         parent="customer", field="tax_ids", children=("tax_id",), link="customer", url="/v1/customers/{id}/tax_ids"
@@ -225,6 +227,24 @@ LIST_ALIASES: Final = MappingProxyType(
     {
         "/v1/charges/{charge}/refunds": "/v1/refunds",
         "/v1/customers/{customer}/subscriptions": "/v1/subscriptions",
+    }
+)
+
+NAMED_PARENTS: Final = MappingProxyType(
+    # Which type's ids a list's parameter takes: unknown ones are refused.
+    {
+        "card": "issuing.card",
+        "cardholder": "issuing.cardholder",
+        "charge": "charge",
+        "customer": "customer",
+        "financial_account": "treasury.financial_account",
+        "invoice": "invoice",
+        "payment_intent": "payment_intent",
+        "payment_record": "payment_record",
+        "setup_intent": "setup_intent",
+        "subscription": "subscription",
+        "test_clock": "test_helpers.test_clock",
+        "value_list": "radar.value_list",
     }
 )
 

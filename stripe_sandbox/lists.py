@@ -7,6 +7,7 @@ that has vanished, or that the list hides, is refused, as Stripe does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.errors import (
@@ -17,10 +18,11 @@ from stripe_sandbox.errors import (
     no_such_reference,
     unknown_parameter,
 )
-from stripe_sandbox.families import CHILD_LISTS, LIST_ALIASES
+from stripe_sandbox.families import CHILD_LISTS, LIST_ALIASES, NAMED_PARENTS
 from stripe_sandbox.filters import IGNORED, PAGING, Test, bounds, default_tests, hiding_tests, parameter_test
-from stripe_sandbox.forms import Params, as_int, as_list, as_str
+from stripe_sandbox.forms import Params, as_bool, as_dict, as_int, as_list, as_str
 from stripe_sandbox.rendering import Expand, Renderer, at_page_depth, parse_expand
+from stripe_sandbox.spec import Param
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,10 +76,21 @@ def check_params(endpoint: ListEndpoint, params: Mapping[str, Any]) -> None:
         if params.get(name) in (None, ""):
             raise missing_parameter(name)
     for name, value in params.items():
-        param = endpoint.params.get(name)
-        if param is not None and param.type == "string" and param.enum and value not in param.enum:
+        param = endpoint.params.get(name, _EXPAND)
+        _TYPES.get(param.type, _any_type)(name, value)
+        if param.type == "string" and param.enum and isinstance(value, str) and value not in param.enum:
             choices = ", ".join(param.enum)
             raise invalid_parameter(name, f"Invalid {name}: must be one of {choices}", code="parameter_invalid_enum")
+
+
+def _any_type(_name: str, value: Any) -> Any:
+    return value
+
+
+_EXPAND: Final = Param(type="array")
+_TYPES: Final[Mapping[str, Callable[[str, Any], Any]]] = MappingProxyType(
+    {"array": as_list, "boolean": as_bool, "integer": as_int, "object": as_dict}
+)
 
 
 def limit_of(params: Mapping[str, Any]) -> int:
@@ -146,6 +159,7 @@ class Lists:
         if len(endpoint.objects) != 1:
             raise StripeError(500, f"A list of several types without a parent: {endpoint.path}", type="api_error")
         known = self._store.table(endpoint.objects[0]).link_names
+        self._check_parents(endpoint, params)
         path = LIST_ALIASES.get(endpoint.path, endpoint.path)
         links = [
             (name, value)
@@ -153,6 +167,16 @@ class Lists:
             if name in known and name not in PAGING and isinstance(value, str) and (path, name) not in _NOT_LINKS
         ]
         return self._store.candidates(endpoint.objects[0], links), frozenset(name for name, _ in links[:1])
+
+    def _check_parents(self, endpoint: ListEndpoint, params: Params) -> None:
+        """Refuse ids that name nothing. What was deleted may still be filtered by, but has no children of its own."""
+        for name, value in params.items():
+            object_type = NAMED_PARENTS.get(name)
+            if object_type is None or not isinstance(value, str):
+                continue
+            lookup = self._store.get if name in endpoint.required else self._store.last_known
+            if lookup(object_type, value) is None:
+                raise no_such_reference(object_type.rpartition(".")[2].replace("_", " "), value, name)
 
     def _selection(self, endpoint: ListEndpoint, params: Params, *, dealt_with: frozenset[str]) -> Selection:
         path = LIST_ALIASES.get(endpoint.path, endpoint.path)

@@ -61,6 +61,8 @@ def _app_secret(draft: Draft) -> None:
 
 def _balance_transaction(draft: Draft) -> None:
     draft.body["net"] = draft.body["amount"] - draft.body["fee"]
+    if draft.number % 3:
+        draft.facts["payout"] = draft.other("payout")
 
 
 def _credit_balance_transaction(draft: Draft) -> None:
@@ -102,12 +104,17 @@ def _customer(draft: Draft) -> None:
     draft.account.add("cash_balance", cash_balance(draft.account, draft.id), facts={"key": draft.id})
 
 
+def _debit_reversal(draft: Draft) -> None:
+    draft.facts["resolution"] = "won" if draft.number % 2 else "lost"
+
+
 def _discount(draft: Draft) -> None:
     draft.body["source"] = {"coupon": draft.other("coupon"), "type": "coupon"}
 
 
 def _connected_bank_account(draft: Draft) -> None:
     refresh = {"id": f"fctxnref_{draft.number}", "last_attempted_at": draft.account.now(), "status": "succeeded"}
+    draft.facts["session"] = draft.other("financial_connections.session")
     draft.body["ownership"] = draft.other("financial_connections.account_ownership")
     draft.body["transaction_refresh"] = {**refresh, "next_refresh_available_at": None}
 
@@ -214,5 +221,6 @@ _REFINEMENTS: Final[Mapping[str, Callable[[Draft], None]]] = MappingProxyType(
         "tax.location": _tax_location,
         "tax_id": _tax_id,
         "test_helpers.test_clock": _test_clock,
+        "treasury.debit_reversal": _debit_reversal,
     }
 )

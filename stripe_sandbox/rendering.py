@@ -11,6 +11,7 @@ import msgspec
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.families import EMBEDDED, INCLUDABLE, NEVER_SHOWN, Embedded
+from stripe_sandbox.filters import default_tests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -150,11 +151,13 @@ class Renderer:
 
     def embedded_list(self, record: Record, embedded: Embedded, expand: Expand | None) -> Body:
         """The first ten children of a record as the list that stands within it, newest first."""
-        children = self._store.candidates_of_types(embedded.children, (embedded.link, record.key))
-        first = range(len(children) - 1, max(len(children) - 1 - EMBEDDED_LIMIT, -1), -1)
+        found = self._store.candidates_of_types(embedded.children, (embedded.link, record.key))
+        newest_first = (found.record(position) for position in range(len(found) - 1, -1, -1))
+        tests = default_tests(embedded.listed_at, {}) if embedded.listed_at is not None else []
+        children = [c for c in newest_first if c is not None and all(test(c) for test in tests)]
         return {
             "object": "list",
-            "data": [self.body(child, expand) for i in first if (child := children.record(i)) is not None],
+            "data": [self.body(child, expand) for child in children[:EMBEDDED_LIMIT]],
             "has_more": len(children) > EMBEDDED_LIMIT,
             "total_count": len(children),
             "url": embedded.url.format_map({**record.facts, "id": record.body.get("id", record.key)}),

@@ -167,14 +167,14 @@ class Sandbox(Service):
         listening = asyncio.run_coroutine_threadsafe(
             server.listen(self.handle, self.account.now, host=host, port=port), self._loop
         )
-        self._server = listening.result(START_TIMEOUT_SECONDS)
-        address = self._server.sockets[0].getsockname()
-        self.url = f"http://{address[0]}:{address[1]}"
+        self._listener = listening.result(START_TIMEOUT_SECONDS)
+        host, port = self._listener.address
+        self.url = f"http://{host}:{port}"
         return self
 
     def stop(self) -> None:
         """Close the socket, end the thread and save the state."""
-        self.run(self._server.close)
+        self.run(self._listener.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(START_TIMEOUT_SECONDS)
         with ExitStack() as stack:

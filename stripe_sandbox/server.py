@@ -31,7 +31,8 @@ Handle = Callable[[Request], Exchange]
 class HttpProtocol(asyncio.Protocol):
     """One connection. Requests on it are answered one after another."""
 
-    def __init__(self, handle: Handle, now: Callable[[], int]) -> None:
+    def __init__(self, handle: Handle, now: Callable[[], int], connections: set[HttpProtocol]) -> None:
+        self._connections = connections
         self._handle = handle
         self._now = now
         self._parser = httptools.HttpRequestParser(self)
@@ -47,6 +48,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
         self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -54,9 +56,15 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop what was still to be answered."""
         del exc
+        self._connections.discard(self)
         self._transport = None
         self._stream = None
         self._waiting.clear()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came in; complete requests are answered by the callbacks below."""
@@ -64,8 +72,7 @@ class HttpProtocol(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             logger.warning("A request could not be parsed: %s", error)
-            if self._transport is not None:
-                self._transport.abort()
+            self.abort()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -82,8 +89,8 @@ class HttpProtocol(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
         self._body.append(body)
-        if sum(map(len, self._body)) > MAX_BODY_BYTES and self._transport is not None:
-            self._transport.abort()
+        if sum(map(len, self._body)) > MAX_BODY_BYTES:
+            self.abort()
 
     def on_message_complete(self) -> None:
         """The request is complete: answer it when those before it are."""
@@ -176,7 +183,27 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int) -> asyncio.Server:
+class Listener:
+    """A listening socket and its connections."""
+
+    def __init__(self, server: asyncio.Server, connections: set[HttpProtocol]) -> None:
+        self._server = server
+        self._connections = connections
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(host), int(port)
+
+    def close(self) -> None:
+        """Stop to listen and drop all connections. To be called in the loop, which must run once more after it."""
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+
+
+async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int) -> Listener:
     """Start to listen; ``port`` 0 takes any free one.
 
     Args:
@@ -185,5 +212,8 @@ async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int
         host: The address to bind.
         port: The port to bind.
     """
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: HttpProtocol(handle, now), host, port, backlog=512)
+    connections: set[HttpProtocol] = set()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpProtocol(handle, now, connections), host, port, backlog=512
+    )
+    return Listener(server, connections)
