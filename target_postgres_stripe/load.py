@@ -356,7 +356,8 @@ def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
 
 def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefusedError | DatabaseRefusedError:
     """Which record and column a failed COPY is about; Postgres says ``COPY stage, line 3, column amount: "value"``."""
-    found = re.search(r"line (\d+)(?:, column (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)
+    # Not the words: they are in the server's language.
+    found = re.search(r"COPY [^,]+, \S+ (\d+)(?:, \S+ (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)
     if found is None:
         return refused_statement(error)
     row = rows[int(found[1]) - 1]

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 GAP_FILLER_YEAR = "0001-01-01"
 """The day of the ``_sdc_as_of`` that marks a copy which only fills a gap."""
 
-# U+0000 cannot be in a record any more (see text.py), so it can stand for what COPY's own escapes must not touch.
-FIELD_END = "\0,"
-NULL = "\0N"
+NULL = "\0"
+"""A field without a value, until its line is written; U+0000 cannot be in a record any more (see text.py)."""
 
 Bigint = Annotated[int, msgspec.Meta(ge=BIGINT_MIN, le=BIGINT_MAX)]
 
@@ -171,7 +170,7 @@ class RowReader:
         if self._shape.ordered and as_of is None:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
         try:
-            fields = [NULL if v is None else f(v) for f, v in zip(self._formats, own, strict=True)]
+            fields = [NULL if v is None else v if f is None else f(v) for f, v in zip(self._formats, own, strict=True)]
             fields += [NULL if v is None else moment(v) for v in (as_of, deleted_at, extracted_at)]
         except NotAMomentError as error:
             raise WrongValueError(
@@ -259,18 +258,18 @@ def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec
 
 
 def copy_line(fields: list[str]) -> bytes:
-    """Join fields into a line of a text COPY, with what COPY gives a meaning to escaped."""
-    line = FIELD_END.join(fields).encode()
-    if b"\\" in line:
-        line = line.replace(b"\\", b"\\\\")
-    return (
-        line.replace(b"\n", b"\\n")
-        .replace(b"\r", b"\\r")
-        .replace(b"\t", b"\\t")
-        .replace(b"\0N", b"\\N")
-        .replace(b"\0,", b"\t")
-        + b"\n"
-    )
+    """A line of a text COPY; most rows have nothing to escape, which is found out for all fields at once."""
+    line = "\t".join(fields)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(fields) - 1:
+        line = "\t".join([escaped(field) for field in fields])
+    return (line.replace(NULL, "\\N") + "\n").encode()
+
+
+def escaped(field: str) -> str:
+    """A field with what COPY gives a meaning to escaped."""
+    if "\\" in field:
+        field = field.replace("\\", "\\\\")
+    return field.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType) -> Any:
@@ -363,14 +362,14 @@ KEY_FORMATS: dict[ColumnType, Callable[[str], str]] = {
 }
 """Key values that Postgres may find equal although their texts differ."""
 
-FORMATS: dict[ColumnType, Callable[[Any], str]] = {
+FORMATS: dict[ColumnType, Callable[[Any], str] | None] = {
     ColumnType.BIGINT: str,
     ColumnType.NUMERIC: str,
-    ColumnType.BOOLEAN: lambda value: "t" if value else "f",
-    ColumnType.TEXT: str,
+    ColumnType.BOOLEAN: {True: "t", False: "f"}.__getitem__,
+    ColumnType.TEXT: None,
     ColumnType.TIMESTAMPTZ: moment,
     ColumnType.DATE: moment,
     ColumnType.TIME: time_of_day,
     ColumnType.JSONB: nested,
 }
-"""How each type's values are written; never called with None."""
+"""How each type's values are written, None: as they are. Never called with None."""

@@ -67,7 +67,7 @@ def check_not_ahead(schema: str, stored: Mapping[str, Mapping[str, Any]], state:
     """Refuse a run's first STATE if it says more than the database recorded.
 
     A STATE is only ever emitted after the same bookmarks were committed, so the database is at least as far, unless it
-    was restored or is another one. Ahead is: one of a bookmark's moments is later than the stored one, or is not stored.
+    was restored or is another one. Ahead is: a moment in a bookmark is later than the stored one, or none is stored.
 
     Args:
         schema: The schema's name, for the message.

@@ -30,6 +30,7 @@ from target_postgres_stripe.errors import RecordRefusedError, SettingsError, Tar
 from target_postgres_stripe.load import Loader
 from target_postgres_stripe.reader import LineReader
 from target_postgres_stripe.sinks import PostgresSink
+from target_postgres_stripe.text import storable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -178,8 +179,8 @@ class TargetPostgresStripe(Target):
             if transformed is not None:
                 self._assert_sink_exists(stream_map.stream_alias)
                 sink = self._sink(stream_map.stream_alias)
-                encoded = msgspec.Raw(self._record_encoder.encode(transformed))
-                self._add(sink, message, encoded)
+                encoded, _ = storable(self._record_encoder.encode(transformed))
+                self._add(sink, message, msgspec.Raw(encoded))
 
     def _route(self, stream: str) -> None:
         """Find out whether a stream's records go to its sink as they are."""

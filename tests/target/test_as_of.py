@@ -20,35 +20,42 @@ def in_batches_of_one(messages):
 batched = pytest.mark.parametrize("batches", [in_one_batch, in_batches_of_one])
 
 
-@batched
-@pytest.mark.parametrize("hard_delete", [False, True])
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_the_newest_change_wins_in_every_order_of_arrival(load, rows, batches, hard_delete, order):
-    changes = [
-        record("customer", id="cus_1", name="first", as_of=1),
-        record("customer", id="cus_1", name="second", as_of=2),
-        record("customer", id="cus_1", gone=3),
-        record("customer", id="cus_1", name="again", as_of=4),
-    ]
-    for messages in batches([changes[i] for i in order]):
-        load(*messages, hard_delete=hard_delete)
-    assert rows(LIVE) == [("cus_1", "again")]
-    assert rows("SELECT _sdc_as_of::text FROM stripe.customer") == [("2026-01-01 00:00:04+00",)]
+def in_every_order(changes):
+    """The changes in every order of arrival, each order for a customer of its own, all arriving side by side."""
+    orders = list(itertools.permutations(changes))
+    for step in range(len(changes)):
+        yield [record("customer", order[step], id=f"cus_{number:02}") for number, order in enumerate(orders)]
 
 
-@batched
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("hard_delete", [False, True])
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_an_older_change_never_revives_what_is_gone(load, rows, batches, hard_delete, order):
+def test_the_newest_change_wins_in_every_order_of_arrival(load, rows, together, hard_delete):
     changes = [
-        record("customer", id="cus_1", name="first", as_of=1),
-        record("customer", id="cus_1", gone=3),
-        record("customer", id="cus_1", name="late", as_of=2),
+        {"name": "first", "_sdc_as_of": at(1)},
+        {"name": "second", "_sdc_as_of": at(2)},
+        {"_sdc_deleted_at": at(3), "_sdc_as_of": at(3)},
+        {"name": "again", "_sdc_as_of": at(4)},
     ]
-    for messages in batches([changes[i] for i in order]):
-        load(*messages, hard_delete=hard_delete)
+    batches = list(in_every_order(changes))
+    for messages in [itertools.chain(*batches)] if together else batches:
+        load(CUSTOMER, *messages, state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [(f"cus_{number:02}", "again") for number in range(24)]
+    assert rows("SELECT DISTINCT _sdc_as_of::text FROM stripe.customer") == [("2026-01-01 00:00:04+00",)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_an_older_change_never_revives_what_is_gone(load, rows, together, hard_delete):
+    changes = [
+        {"name": "first", "_sdc_as_of": at(1)},
+        {"_sdc_deleted_at": at(3), "_sdc_as_of": at(3)},
+        {"name": "late", "_sdc_as_of": at(2)},
+    ]
+    batches = list(in_every_order(changes))
+    for messages in [itertools.chain(*batches)] if together else batches:
+        load(CUSTOMER, *messages, state(), hard_delete=hard_delete)
     assert rows(LIVE) == []
-    assert rows("SELECT count(*) FROM stripe.customer") == [(0 if hard_delete else 1,)]
+    assert rows("SELECT count(*) FROM stripe.customer") == [(0 if hard_delete else 6,)]
 
 
 @batched

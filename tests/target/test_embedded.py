@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 60
 
 @pytest.fixture
 def project():
-    """A project's directory; its server is stopped at the end. Not under tmp_path, which root's ``nobody`` cannot reach."""
+    """A project's directory; its server is stopped at the end. Not tmp_path, which root's ``nobody`` cannot reach."""
     directory = Path(tempfile.mkdtemp(prefix="project-"))
     directory.chmod(0o755)
     yield directory
@@ -79,14 +79,14 @@ def test_a_killed_server_whose_number_is_another_process_now_is_started_again(pr
     content = lock.read_text()
     server = int(content.split("\n", 1)[0])
     os.kill(server, signal.SIGKILL)
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         lock.write_text(content.replace(str(server), str(bystander.pid), 1))
         assert command(project, "psql", "-Atc", "SELECT 1")[:2] == (0, "1")
         assert bystander.poll() is None
     finally:
         bystander.kill()
-        bystander.wait(timeout=TIMEOUT_SECONDS)
+        bystander.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def test_a_project_with_a_long_path_gets_a_short_socket(project, monkeypatch):
