@@ -33,7 +33,7 @@ SESSION_SETTINGS = (
     "SET standard_conforming_strings = on",
     "SET client_min_messages = warning",
     "SET temp_buffers = '64MB'",  # a batch
-    "SET random_page_cost = 1.1",  # a few thousand staged keys are probed for, not joined with a scan of the whole table
+    "SET random_page_cost = 1.1",  # a batch's keys are probed for, not joined with a scan of the table
     "SET jit = off",
     "SET datestyle = 'ISO, YMD'",
 )

@@ -36,8 +36,8 @@ def postgres_server():
     """A running server's cluster."""
     # Not under tmp_path: as root, the server's account could not get there.
     root = Path(tempfile.mkdtemp(prefix="pg-"))
-    cluster = embedded.cluster_at(root)
     root.chmod(0o711)
+    cluster = embedded.cluster_at(root)
     embedded.private_directory(cluster.data.parent, cluster.user)
     embedded.private_directory(cluster.socket, cluster.user)
     cluster = embedded.with_reachable_binaries(cluster)
