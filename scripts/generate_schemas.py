@@ -6,6 +6,7 @@ where the column has another name) and `x-kind` (`milliseconds`, `currency`), wh
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,11 +30,19 @@ SECRETS = {
     "cvc": {"issuing.card"},
 }
 TIME = {"type": ["string", "null"], "format": "date-time"}
+# The column of a field with a format; one without has its JSON type.
+COLUMNS: dict[str, dict[str, Any]] = {
+    "unix-time": TIME,
+    "unix-time-ms": {**TIME, "x-kind": "milliseconds"},
+    "decimal": {"type": ["number", "null"]},
+    "currency": {"type": ["string", "null"], "x-kind": "currency"},
+}
 # Types whose copies inside hashes are worth keeping, since no list shows all of them.
 NESTED_TYPES = frozenset({"payment_method", "source", "card", "bank_account", "discount", "price"})
 
 
 def stream(name: str) -> str:
+    """Return the stream of an object type."""
     return name.replace(".", "_")
 
 
@@ -119,9 +128,8 @@ class Table:
         parameter = rest.partition("}")[0]
         for each in self.library.operations:
             retrieves = each["method"] == "get" and not each["list"] and len(each["objects"]) == 1
-            if retrieves and each["path"].startswith(before + "/{") and each["path"].endswith("}"):
-                if each["path"].count("/") == before.count("/") + 1:
-                    return each["objects"][0], parameter
+            if retrieves and re.fullmatch(re.escape(before) + r"/\{[^/]*\}", each["path"]):
+                return each["objects"][0], parameter
         lists = [each for each in self.library.operations if each["list"] and each["path"] == before]
         if lists:
             return lists[0]["objects"][0], parameter
@@ -177,17 +185,16 @@ class Table:
         return min(paths).rpartition("/")[0] + "/{id}" if paths else None
 
     def _embedded(self, name: str, fields: dict[str, Shape]) -> tuple[dict[str, Any], ...]:
-        found = []
-        for path, shape in (each for field, shape in fields.items() for each in lists_in(field, shape)):
-            found.append(
-                {
-                    "field": path,
-                    "objects": tuple(shape["objects"]),
-                    "on_request": shape["nullable"],
-                    "completed_by": self._completed_by(name, path, set(shape["objects"])),
-                }
-            )
-        return tuple(found)
+        return tuple(
+            {
+                "field": path,
+                "objects": tuple(inner["objects"]),
+                "on_request": inner["nullable"],
+                "completed_by": self._completed_by(name, path, set(inner["objects"])),
+            }
+            for field, shape in fields.items()
+            for path, inner in lists_in(field, shape)
+        )
 
     def _completed_by(self, name: str, path: str, objects: set[str]) -> str | None:
         if known := facts.COMPLETED_BY.get(f"{name}.{path}"):
@@ -249,18 +256,9 @@ class Table:
             if any("id" in self.library.objects[each] for each in shape["objects"]):
                 return f"{field}_id", {"type": ["string", "null"], "x-field": field}
             return field, {"type": ["object", "null"]}
-        match kind, form:
-            case _, "unix-time":
-                return field, dict(TIME)
-            case _, "unix-time-ms":
-                return field, {**TIME, "x-kind": "milliseconds"}
-            case _, "decimal":
-                return field, {"type": ["number", "null"]}
-            case _, "currency":
-                return field, {"type": ["string", "null"], "x-kind": "currency"}
-            case "object" | "map" | "any", _:
-                return field, {"type": ["object", "null"]}
-        return field, {"type": [kind, "null"]}
+        if form in COLUMNS:
+            return field, dict(COLUMNS[form])
+        return field, {"type": ["object" if kind in {"map", "any"} else kind, "null"]}
 
 
 def lists_in(path: str, shape: Shape) -> list[tuple[str, Shape]]:
@@ -279,26 +277,23 @@ def secret(name: str, field: str) -> bool:
 
 
 def literal(kind: str, values: dict[str, Any]) -> str:
-    """Return a Python constructor call with the values that are not empty."""
-    rendered = []
-    for name, value in values.items():
-        if name == "passes":
-            if value != ({},):
-                rendered.append(f"passes=({''.join(f'_fixed({each!r}), ' for each in value)})")
-        elif name in {"parameters", "dependents"}:
-            if value:
-                rendered.append(f"{name}=_fixed({value!r})")
-        elif name == "asks":
-            if value:
-                rendered.append(f"asks=({''.join(literal('Ask', each) + ', ' for each in value)})")
-        elif name == "embedded":
-            if value:
-                rendered.append(f"embedded=({''.join(literal('EmbeddedList', each) + ', ' for each in value)})")
-        elif (name == "key" and value == ("id",)) or (name in {"complete", "announced", "paged"} and value):
-            continue
-        elif value or name in {"complete", "announced", "paged"}:
-            rendered.append(f"{name}={value!r}")
+    """Return a Python constructor call with the values that differ from the class's defaults."""
+    defaults = {"key": ("id",), "complete": True, "announced": True, "paged": True, "passes": ({},)}
+    rendered = [
+        f"{name}={_rendered(name, value)}"
+        for name, value in values.items()
+        if (value != defaults[name] if name in defaults else value)
+    ]
     return f"{kind}({', '.join(rendered)})"
+
+
+def _rendered(name: str, value: Any) -> str:
+    classes = {"asks": "Ask", "embedded": "EmbeddedList"}
+    if name in classes:
+        return f"({''.join(literal(classes[name], each) + ', ' for each in value)})"
+    if name == "passes":
+        return f"({''.join(f'_fixed({each!r}), ' for each in value)})"
+    return f"_fixed({value!r})" if isinstance(value, dict) else repr(value)
 
 
 def table_source(table: Table) -> str:

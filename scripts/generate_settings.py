@@ -31,8 +31,9 @@ def about(plugin: str) -> dict[str, dict[str, Any]]:
 
 def setting(name: str, schema: dict[str, Any], plugin: str) -> dict[str, Any]:
     """Return a setting as Meltano defines it."""
-    types = schema.get("type", "string")
-    kind = "date_iso8601" if schema.get("format") == "date-time" else KINDS[types if isinstance(types, str) else types[0]]
+    types = schema.get("type", ["string"])
+    json_type = types if isinstance(types, str) else types[0]
+    kind = "date_iso8601" if schema.get("format") == "date-time" else KINDS[json_type]
     result: dict[str, Any] = {
         "name": name,
         "label": schema.get("title") or name.replace("_", " ").capitalize(),
@@ -104,9 +105,7 @@ def streams_table() -> str:
     from tap_stripe_events.costs import stream_costs  # noqa: PLC0415 - only the README needs it
 
     rows = ["| table | read by | requests | gone rows found by a full listing |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| `{each.stream}` | {each.read_by} | {each.requests} | {each.absence} |" for each in stream_costs()
-    ]
+    rows += [f"| `{each.stream}` | {each.read_by} | {each.requests} | {each.absence} |" for each in stream_costs()]
     return "\n".join(rows)
 
 

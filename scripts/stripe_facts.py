@@ -1,18 +1,21 @@
 """What the `stripe` package does not say about the API, and the replica needs to know.
 
-`generate_schemas` joins this with what `stripe_library` reads. To add a Stripe object: raise the version of the `stripe`
-package, run `make generate`, and write here only what the generator says it cannot know.
+`generate_schemas` joins this with what `stripe_library` reads. To add a Stripe object: raise the version of the
+`stripe` package, run `make generate`, and write here only what the generator says it cannot know.
 
 An *ask* is a rule of when a child list is asked for: `of` is the object whose record may lead to a request, `by` the
 field that holds the id to ask with. A request is saved where the record answers already:
 
-* `signals`: fields of the record; if all of them are there and all are empty (null, false, 0, {}), there is nothing to ask for.
+* `signals`: fields of the record; if all of them are there and all are empty (null, false, 0, {}), there is nothing to
+  ask for.
 * `needs`: an object type of which the account must have at least one.
 * `absent_is_empty`: a signal that is not there says "nothing" too.
 * `sampled`: the signals are Stripe's habit rather than its promise, so the first few records whose signals say
-  "nothing" are asked for all the same; if one of them has something after all, signals of that list are not trusted again.
+  "nothing" are asked for all the same; if one of them has something after all, signals of that list are not trusted
+  again.
 * `only_sampled`: the record says nothing at all, another ask finds the rows; only the sample is asked for.
-* `optional`: it adds rows if the tap reads `of` anyway; selecting the child stream alone does not make the tap read `of`.
+* `optional`: it adds rows if the tap reads `of` anyway; selecting the child stream alone does not make the tap read
+  `of`.
 """
 
 from typing import Any
@@ -124,8 +127,8 @@ EXTRA_LISTS: tuple[dict[str, Any], ...] = (
     {"path": "/v1/tax/settings", "object": "tax.settings"},
 )
 
-# Lists that leave out what belongs to a customer on a test clock, unless they are asked for that customer: all that have
-# the filter, save those that are read by test clock above or by customer anyway.
+# Lists leave out what belongs to a customer on a test clock, unless they are asked for that customer. All that have the
+# filter are, save these, which are read by test clock above or by customer anyway.
 NOT_BY_CUSTOMER = frozenset({"/v1/subscriptions", "/v1/quotes", "/v1/payment_methods", "/v1/promotion_codes"})
 
 # Embedded lists that are asked for with `expand[]` on the parent's list, because they save a request a parent.

@@ -23,10 +23,9 @@ from typing import Any
 Shape = dict[str, Any]
 
 # A unix time is recognised by its docstring or its name; these names, and names that end so, are times.
-_TIME_NAMES = frozenset("created updated date start end expires timestamp deadline eta as_of billed_until".split())
-_TIME_ENDINGS = tuple(
-    "_at _on _date _start _end _by _until _time _timestamp _anchor _after _before _attempt _expiry _deadline "
-    "_release _from _of".split(),
+_TIME_NAMES = re.compile("created|updated|date|start|end|expires|timestamp|deadline|eta|as_of|billed_until")
+_TIME_ENDINGS = re.compile(
+    ".+_(at|on|date|start|end|by|until|time|timestamp|anchor|after|before|attempt|expiry|deadline|release|from|of)"
 )
 _NOT_TIMES = frozenset({"monthly_anchor", "divide_by"})
 _MILLISECOND_TIMES = frozenset({"terminal.reader.last_seen_at"})
@@ -61,7 +60,7 @@ class StripeLibrary:
 
     @cached_property
     def classes(self) -> dict[str, str]:
-        """Module-qualified resource class → object name, as in `stripe.checkout._session.Session` → `checkout.session`."""
+        """Module-qualified resource class → object name: `stripe.checkout._session.Session` → `checkout.session`."""
         found = {}
         for module, tree in self._modules():
             for node in tree.body:
@@ -90,9 +89,8 @@ class StripeLibrary:
             module = self._module_name(file)
             tree = self._parse(file)
             names = _imported(tree, module)
-            for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef) and (operation := self._operation(node, names)):
-                    found.append(operation)
+            methods = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+            found.extend(filter(None, (self._operation(each, names) for each in methods)))
         return sorted(found, key=lambda each: (each["path"], each["method"]))
 
     @cached_property
@@ -177,27 +175,24 @@ class StripeLibrary:
         def inner(argument: ast.expr) -> Shape:
             return self._shape(argument, names, owner=owner, nested=nested)
 
-        match kind:
-            case "Optional":
-                return inner(arguments[0]) | {"nullable": True}
-            case "Literal":
-                return _literal(_literals(hint))
-            case "List":
-                return {"type": "array", "nullable": False, "items": inner(arguments[0])}
-            case "UntypedStripeObject":
-                return {"type": "map", "nullable": False, "values": inner(arguments[0])}
-            case "ExpandableField":
-                target = inner(arguments[0])
-                if target["type"] == "object":  # an expandable hash without a resource class of its own
-                    return {"type": "expandable", "nullable": False, "objects": [], "fields": target["fields"]}
-                return {"type": "expandable", "nullable": False, "objects": target["objects"]}
-            case "ListObject":
-                return {"type": "list", "nullable": False, "objects": inner(arguments[0])["objects"]}
-            case "Union":
-                shapes = [inner(each) for each in arguments]
-                if all(each["type"] == "ref" for each in shapes):
-                    return {"type": "union", "nullable": False, "objects": [each["objects"][0] for each in shapes]}
-                return shapes[0]  # Literal[...] | str: a list of values that may grow
+        if kind == "Optional":
+            return inner(arguments[0]) | {"nullable": True}
+        if kind == "Literal":
+            return _literal(_literals(hint))
+        if kind == "Union":
+            shapes = [inner(each) for each in arguments]
+            if all(each["type"] == "ref" for each in shapes):
+                return {"type": "union", "nullable": False, "objects": [each["objects"][0] for each in shapes]}
+            return shapes[0]  # Literal[...] | str: a list of values that may grow
+        containers = {"List": ("array", "items"), "UntypedStripeObject": ("map", "values")}
+        if kind in containers:
+            name, part = containers[kind]
+            return {"type": name, "nullable": False, part: inner(arguments[0])}
+        references = {"ExpandableField": "expandable", "ListObject": "list"}
+        if kind in references:
+            target = inner(arguments[0])  # an expandable hash may have no resource class of its own
+            fields = {"fields": target["fields"]} if "fields" in target else {}
+            return {"type": references[kind], "nullable": False, "objects": target.get("objects", []), **fields}
         msg = f"{owner}: a type hint that this script does not know: {ast.unparse(hint)}"
         raise SystemExit(msg)
 
@@ -310,7 +305,7 @@ def _format(name: str, shape: Shape, docstring: str, *, path: str, decimal: bool
     if shape["type"] == "integer":
         if path in _MILLISECOND_TIMES:
             return {"format": "unix-time-ms"}
-        named = name in _TIME_NAMES or name.endswith(_TIME_ENDINGS)
+        named = _TIME_NAMES.fullmatch(name) or _TIME_ENDINGS.fullmatch(name)
         if (named or "timestamp" in docstring.lower()) and name not in _NOT_TIMES:
             return {"format": "unix-time"}
         if _AMOUNT.search(name):

@@ -10,7 +10,7 @@ A new type of column belongs in `_converter`.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib.resources import files
@@ -125,53 +125,37 @@ def read(
         json_object = without_secrets(json_object, name)
     if json_object.get("deleted") is True:
         return _deletion(plan, json_object, as_of, columns)
-    record: Record = {}
-    extra: StripeJson = {}
-    copies: list[Found] = []
-    dependents: list[Found] = []
-    lists: list[tuple[EmbeddedList, StripeJson]] = []
+    parts = _Parts()
+    record = parts.record
     for key, value in json_object.items():
         rule = plan.fields.get(key)
-        if rule is not None:
+        if rule is None:
+            parts.take(plan, key, value)
+        elif value is None:
+            record[rule[0]] = None
+        else:
+            if key in plan.hashes_with_lists:
+                value = parts.take_lists(key, value, plan.hashes_with_lists[key])  # noqa: PLW2901
             column, convert = rule
-            if value is None:
+            converted = convert(value)
+            if converted is _MISFIT:
                 record[column] = None
+                parts.extra[key] = value
             else:
-                if key in plan.hashes_with_lists:
-                    value = _without_lists(key, value, plan.hashes_with_lists[key], lists)  # noqa: PLW2901
-                converted = convert(value)
-                if converted is _MISFIT:
-                    record[column] = None
-                    extra[key] = value
-                else:
-                    record[column] = converted
-        elif key in plan.references:
-            _reference(key, value, plan.references[key], record, extra, copies)
-        elif key in plan.top_lists and _is_list(value):
-            lists.append((plan.top_lists[key], value))
-        elif key in plan.object.dependents and isinstance(value, dict):
-            dependents.append(Found(name=plan.object.dependents[key], json=value))
-        elif value is not None or not (key in plan.top_lists or key in plan.object.dependents):
-            extra[key] = value
+                record[column] = converted
     for path in plan.nested:
-        copies.extend(_nested(json_object, path))
-    for column, source in plan.parents:
-        if isinstance(named := json_object.get(source), str):
-            record[column] = named
-    if columns:
-        for column, named in columns.items():
-            if record.get(column) is None:
-                record[column] = named
-    record[EXTRA] = extra or None
+        parts.copies.extend(_nested(json_object, path))
+    _name_parents(record, json_object, plan, columns)
+    record[EXTRA] = parts.extra or None
     record[AS_OF] = as_of
     identifier = record.get("id")
     return Read(
         object=plan.object,
         id=identifier if isinstance(identifier, str) else "",
         change=Change(stream=plan.object.stream, record=record),
-        copies=tuple(copies),
-        dependents=tuple(dependents),
-        lists=tuple(lists),
+        copies=tuple(parts.copies),
+        dependents=tuple(parts.dependents),
+        lists=tuple(parts.lists),
     )
 
 
@@ -277,22 +261,62 @@ def _deletion(plan: _Plan, json_object: StripeJson, as_of: str, columns: Mapping
     return Read(object=plan.object, id=known.get("id", ""), change=change)
 
 
-def _reference(key: str, value: Any, column: str, record: Record, extra: StripeJson, copies: list[Found]) -> None:
-    if value is None or isinstance(value, str):
-        record[column] = value
-        return
-    record[column] = None
-    identifier = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(identifier, str):
-        extra[key] = value
-        return
-    record[column] = identifier
-    if value.get("deleted") is True:
-        return  # a stub says nothing of the object but its id, and must not empty its row
-    if value.get("object") in STRIPE_OBJECTS:
-        copies.append(Found(name=value["object"], json=value))
-    else:
-        extra[key] = value  # an object of a type without a table: kept whole
+@dataclass(kw_only=True, slots=True)
+class _Parts:
+    """What an object falls into while it is taken apart."""
+
+    record: Record = field(default_factory=dict)
+    extra: StripeJson = field(default_factory=dict)
+    copies: list[Found] = field(default_factory=list)
+    dependents: list[Found] = field(default_factory=list)
+    lists: list[tuple[EmbeddedList, StripeJson]] = field(default_factory=list)
+
+    def take(self, plan: "_Plan", key: str, value: Any) -> None:
+        """Take a field that is not a column of its own name."""
+        if key in plan.references:
+            self._reference(key, value, plan.references[key])
+        elif key in plan.top_lists and _is_list(value):
+            self.lists.append((plan.top_lists[key], value))
+        elif key in plan.object.dependents and isinstance(value, dict):
+            self.dependents.append(Found(name=plan.object.dependents[key], json=value))
+        elif value is not None or not (key in plan.top_lists or key in plan.object.dependents):
+            self.extra[key] = value
+
+    def take_lists(self, key: str, value: Any, embedded: tuple[EmbeddedList, ...]) -> Any:
+        """Take the lists out of a hash: they are rows of the child's table, not part of the column."""
+        for each in embedded:
+            found, inner = field_value({key: value}, each.field)
+            if found and _is_list(inner):
+                self.lists.append((each, inner))
+                value = _without_path(value, each.field.split(".")[1:])
+        return value
+
+    def _reference(self, key: str, value: Any, column: str) -> None:
+        if value is None or isinstance(value, str):
+            self.record[column] = value
+            return
+        identifier = value.get("id") if isinstance(value, dict) else None
+        if not isinstance(identifier, str):
+            self.record[column] = None
+            self.extra[key] = value
+            return
+        self.record[column] = identifier
+        if value.get("deleted") is True:
+            return  # a stub says nothing of the object but its id, and must not empty its row
+        if value.get("object") in STRIPE_OBJECTS:
+            self.copies.append(Found(name=value["object"], json=value))
+        else:
+            self.extra[key] = value  # an object of a type without a table: kept whole
+
+
+def _name_parents(record: Record, json_object: StripeJson, plan: "_Plan", columns: Mapping[str, str] | None) -> None:
+    """Fill the columns that name parents: by what the object says itself, else by where it was found."""
+    for column, source in plan.parents:
+        if isinstance(named := json_object.get(source), str):
+            record[column] = named
+    for column, named in (columns or {}).items():
+        if record.get(column) is None:
+            record[column] = named
 
 
 def _nested(value: Any, path: tuple[str, ...]) -> Iterator[Found]:
@@ -311,19 +335,6 @@ def _nested(value: Any, path: tuple[str, ...]) -> Iterator[Found]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, dict) and value.get("object") == "list"
-
-
-def _without_lists(
-    key: str, value: Any, embedded: tuple[EmbeddedList, ...], lists: list[tuple[EmbeddedList, StripeJson]]
-) -> Any:
-    """Take embedded lists out of a hash: they are rows of the child's table, not part of the column."""
-    for each in embedded:
-        path = each.field.split(".")[1:]
-        found, inner = field_value({key: value}, each.field)
-        if found and _is_list(inner):
-            lists.append((each, inner))
-            value = _without_path(value, path)
-    return value
 
 
 def _without_path(value: StripeJson, path: list[str]) -> StripeJson:

@@ -65,9 +65,7 @@ def _cost(stripe_object: StripeObject) -> StreamCost:
 
 def _list_cost(a_list: StripeList) -> Iterator[str]:
     if a_list.parent is None:
-        if a_list.single:
-            yield "one"
-        elif not a_list.paged:
+        if a_list.single or not a_list.paged:
             yield "one"
         else:
             passes = f", in {len(a_list.passes)} passes" if len(a_list.passes) > 1 else ""

@@ -12,7 +12,7 @@ class TapError(Exception):
 
 
 class WrongSettingError(TapError):
-    """Setting {setting}: {problem}. {way_out}"""  # noqa: D400 - the message ends with the way out
+    """Setting {setting}: {problem}. {way_out}"""
 
 
 class KeyRefusedError(TapError):

@@ -5,11 +5,13 @@ Answers come back in an order drawn from a seed, since in flight nothing keeps i
 
 import random
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tap_stripe_events.client import Answer, Request
 from tap_stripe_events.limits import Refusal, Verdict, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = 1_790_000_000
 
@@ -47,14 +49,14 @@ class StandInStripe:
     def requests_sent(self) -> int:
         return len(self.requests)
 
-    def delay(self, endpoint: str) -> float:
+    def delay(self, _endpoint: str) -> float:
         return 0.0
 
     def submit(self, request: Request) -> None:
         assert self.in_flight < self.max_concurrent_requests
         self._waiting.append(request)
 
-    def take(self, timeout: float) -> Answer | None:
+    def take(self, _timeout: float) -> Answer | None:
         self._waiting.rotate(self._random.randrange(len(self._waiting)))
         request = self._waiting.popleft()
         self.requests.append(request)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
 from tap_stripe_events.clock import iso
 from tap_stripe_events.errors import OtherAccountError, OtherModeError

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
 
 

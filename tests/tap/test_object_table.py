@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tap_stripe_events.changes import schema, singer_schema
 from tap_stripe_events.families import names_by_stream, needed_roots, owned_child_types, owning_lists, roots_of
 from tap_stripe_events.object_table import API_VERSION, STRIPE_LISTS, STRIPE_OBJECTS
