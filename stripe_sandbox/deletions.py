@@ -6,9 +6,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.billing import ENDED, end_subscription
-from stripe_sandbox.catalog import existing
+from stripe_sandbox.catalog import demand, existing
 from stripe_sandbox.customers import detach
+from stripe_sandbox.errors import no_such
 from stripe_sandbox.families import EMBEDDED
+from stripe_sandbox.filters import matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +54,23 @@ def remove_customer(account: Account, customer: Record) -> None:
     account.delete(customer)
 
 
+def uninstall_app(account: Account, path: Mapping[str, str], _params: Params) -> Record:
+    """``POST /v1/apps/installs/{id}/uninstall``: it is no longer listed, and its event calls it deleted."""
+    install = existing(account, "apps.install", path["id"])
+    account.delete(install)
+    return install
+
+
+def delete_app_secret(account: Account, _path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/apps/secrets/delete``: by name and scope. Nobody announces it."""
+    demand(params, "name", "scope")
+    for secret in account.store.table("apps.secret"):
+        if secret.body["name"] == params["name"] and matches(secret.body["scope"], params["scope"]):
+            account.delete(secret)
+            return secret
+    raise no_such("secret", params["name"], param="name")
+
+
 def delete_test_clock(account: Account, path: Mapping[str, str], _params: Params) -> Body:
     """``DELETE /v1/test_helpers/test_clocks/{test_clock}``: its customers and all that is theirs vanish with it."""
     clock = existing(account, "test_helpers.test_clock", path["test_clock"], "test_clock")
@@ -70,6 +89,8 @@ RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Para
     MappingProxyType(
         {
             ("DELETE", "/v1/customers/{customer}"): delete_customer,
+            ("POST", "/v1/apps/installs/{id}/uninstall"): uninstall_app,
+            ("POST", "/v1/apps/secrets/delete"): delete_app_secret,
             ("DELETE", "/v1/test_helpers/test_clocks/{test_clock}"): delete_test_clock,
         }
     )

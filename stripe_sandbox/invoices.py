@@ -401,12 +401,29 @@ def delete_item(account: Account, path: Mapping[str, str], _params: Params) -> B
     if invoice is not None:
         _editable(invoice)
         for line in account.store.linked("line_item", "invoice", invoice.key):
-            if (line.body["parent"]["invoice_item_details"] or {}).get("invoice_item") == item.key:
+            if _item_of(line) == item.key:
                 account.delete(line, verb=None)
         total_up(account, invoice)
         account.announce(invoice, "updated", previous={})
     account.delete(item)
     return account.renderer.stub(item)
+
+
+def remove_lines(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/invoices/{invoice}/remove_lines``: their items are deleted, or unassigned."""
+    invoice = existing(account, "invoice", path["invoice"], "invoice")
+    _editable(invoice)
+    for number, given in enumerate(as_list("lines", params.get("lines", ""))):
+        line = named(account, "line_item", given.get("id"), f"lines[{number}][id]")
+        item = account.store.get("invoiceitem", _item_of(line) or "")
+        account.delete(line, verb=None)
+        if item is not None and given.get("behavior") == "unassign":
+            account.change(item, {"invoice": None}, verb=None)
+        elif item is not None:
+            account.delete(item)
+    total_up(account, invoice)
+    account.announce(invoice, "updated", previous={})
+    return invoice
 
 
 def add_lines(account: Account, path: Mapping[str, str], params: Params) -> Record:
@@ -503,6 +520,13 @@ def _mark_paid(account: Account, invoice: Record, amount: int) -> Record:
     account.announce(invoice, "paid")
     account.announce(invoice, "payment_succeeded")
     return invoice
+
+
+def _item_of(line: Record) -> str | None:
+    """The invoice item that a line stands for."""
+    details = (line.body["parent"] or {}).get("invoice_item_details") or {}
+    item: str | None = details.get("invoice_item")
+    return item
 
 
 def _editable(invoice: Record) -> None:
@@ -690,6 +714,7 @@ RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Para
             ("POST", "/v1/invoices/{invoice}"): change_invoice,
             ("DELETE", "/v1/invoices/{invoice}"): delete_invoice,
             ("POST", "/v1/invoices/{invoice}/add_lines"): add_lines,
+            ("POST", "/v1/invoices/{invoice}/remove_lines"): remove_lines,
             ("POST", "/v1/invoices/{invoice}/finalize"): finalize_by_request,
             ("POST", "/v1/invoices/{invoice}/pay"): pay_by_request,
             ("POST", "/v1/invoices/{invoice}/send"): send_invoice,

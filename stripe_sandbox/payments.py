@@ -293,6 +293,20 @@ def capture_charge(account: Account, charge: Record, amount: int) -> Record:
     return account.change(charge, values, verb="captured")
 
 
+def capture_by_request(account: Account, path: Mapping[str, str], params: Params) -> Record:
+    """``POST /v1/charges/{charge}/capture``; its intent follows."""
+    charge = existing(account, "charge", path["charge"], "charge")
+    if charge.body["captured"] or charge.body["status"] != "succeeded":
+        raise wrong_state(f"Charge {charge.key} has already been captured.", "charge_already_captured")
+    amount = as_int("amount", params.get("amount", charge.body["amount"]))
+    capture_charge(account, charge, amount)
+    intent = account.store.get("payment_intent", charge.body["payment_intent"] or "")
+    if intent is not None:
+        values = {"amount_capturable": 0, "amount_received": amount, "status": "succeeded"}
+        account.change(intent, values, verb="succeeded")
+    return charge
+
+
 def capture_intent(account: Account, path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/payment_intents/{intent}/capture``."""
     intent = existing(account, "payment_intent", path["intent"], "intent")
@@ -715,6 +729,7 @@ RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Para
             ("POST", "/v1/payment_intents/{intent}/capture"): capture_intent,
             ("POST", "/v1/payment_intents/{intent}/cancel"): cancel_intent,
             ("POST", "/v1/charges"): create_charge,
+            ("POST", "/v1/charges/{charge}/capture"): capture_by_request,
             ("POST", "/v1/refunds"): create_refund,
             ("POST", "/v1/disputes/{dispute}/close"): close_dispute,
             ("POST", "/v1/payouts"): create_payout,

@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any, Final
 from stripe_sandbox.ids import token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from stripe_sandbox.account import Account
     from stripe_sandbox.store import Body
 
 _STATUSES: Final = ("active", "canceled", "trialing", "past_due", "incomplete_expired", "paused")
 _INLINE_EVERY: Final = 10
+_ON_CLOCK_EVERY: Final = 5
 
 
 @dataclass(kw_only=True)
 class Draft:
     """An object before it is stored.
 
-    ``number`` is its place among its like, ``links`` the parents it has, ``ids`` all ids there will be, by type.
+    ``number`` is its place among its like, ``links`` the parents it has, ``ids`` all ids there will be, by type, but
+    for the customers on test clocks, whom nothing refers to that lists show.
     """
 
     account: Account
@@ -36,6 +38,13 @@ class Draft:
     body: Body
     facts: dict[str, Any]
     ids: Mapping[str, list[str]]
+    clock_customers: Sequence[str]
+
+    def customer(self) -> str:
+        """A customer for what may hang on a test clock: every fifth is a customer on one."""
+        if self.number % _ON_CLOCK_EVERY == _ON_CLOCK_EVERY - 1:
+            return self.clock_customers[self.number % len(self.clock_customers)]
+        return self.other("customer")
 
     def other(self, object_type: str, index: int | None = None) -> str:
         """The id of the object of another type with this index (by default its own number), going round."""
@@ -145,6 +154,7 @@ def _price(draft: Draft) -> None:
 
 
 def _quote(draft: Draft) -> None:
+    draft.body["customer"] = draft.customer()
     upfront = {**(draft.body["computed"].get("upfront") or {}), "amount_total": 0}
     draft.body["computed"] = {**draft.body["computed"], "upfront": upfront}
 
@@ -168,8 +178,12 @@ def _source(draft: Draft) -> None:
 
 def _subscription(draft: Draft) -> None:
     draft.body["cancellation_details"] = dict.fromkeys(("comment", "feedback", "feedback_option", "reason"))
-    draft.body["customer"] = draft.other("customer")
+    draft.body["customer"] = draft.customer()
     draft.body["status"] = _STATUSES[draft.number % len(_STATUSES)]
+
+
+def _subscription_schedule(draft: Draft) -> None:
+    draft.body["customer"] = draft.customer()
 
 
 def _tax_id(draft: Draft) -> None:
@@ -218,6 +232,7 @@ _REFINEMENTS: Final[Mapping[str, Callable[[Draft], None]]] = MappingProxyType(
         "review": _review,
         "source": _source,
         "subscription": _subscription,
+        "subscription_schedule": _subscription_schedule,
         "tax.location": _tax_location,
         "tax_id": _tax_id,
         "test_helpers.test_clock": _test_clock,

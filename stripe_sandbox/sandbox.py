@@ -74,6 +74,7 @@ class Service:
         spec = load_spec()
         self._kind = account
         self._state_file = state_file
+        self._clock_stands = now is not None
         account_id = f"acct_1{token(seed, 'account', length=16)}"
         self.account = Account(spec, account_id=account_id, seed=seed, clock=Clock(now))
         self.live_account = Account(spec, account_id=account_id, seed=seed, livemode=True, clock=Clock(now))
@@ -87,7 +88,7 @@ class Service:
         self.limit = RateLimit()
         self.requests = RequestLog()
         _own_objects(self.live_account)
-        self._fill(scale, now)
+        self._fill(scale)
         add_bulks(self.account, bulk or {})
 
     def handle(self, request: Request) -> Exchange:
@@ -117,20 +118,18 @@ class Service:
         """Let ``days`` days of business happen; the clock moves on by them."""
         now = self.account.now()
         self._go_on(since=now, until=now + days * business.DAY)
-        self.account.clock.run()
 
     def happen(self) -> None:
         """Let a day's worth of business happen now; the clock stays."""
         now = self.account.now()
         self._go_on(since=now, until=now)
-        self.account.clock.run()
 
     def save(self) -> None:
         """Write the state file, if there is to be one."""
         if self._state_file is not None:
             state.save(self.account, self._state_file, kind=self._kind)
 
-    def _fill(self, scale: int, now: int | None) -> None:
+    def _fill(self, scale: int) -> None:
         account = self.account
         until = account.now()
         if self._state_file is not None and self._state_file.exists():
@@ -145,13 +144,15 @@ class Service:
             _own_objects(account)
         if self._kind == "demo":
             self.api.missing_products = business.MISSING_PRODUCTS
-        if now is None:
+        if not self._clock_stands:
             account.clock.run_in_real_time()
 
     def _go_on(self, *, since: int, until: int) -> None:
         if self._kind != "demo":
             raise SandboxError(f"Only the demo account has a business that goes on; this one is '{self._kind}'.")
         business.go_on(self.account, since=since, until=until)
+        if not self._clock_stands:
+            self.account.clock.run()
 
 
 class Sandbox(Service):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stripe_sandbox.store import Body
 
 _DAY: Final = 86_400
+_CLOCK_CUSTOMERS: Final = 3
 _POOL: Final = 12  # objects of a type that nothing else says the number of
 _POOLS: Final = MappingProxyType(
     {
@@ -51,13 +52,14 @@ _NATURAL_IDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """Children of a type below parents: how many the first parent has, and then in turn."""
+    """Children of a type below parents: how many the first parent has, and then in turn up to the ``last`` parent."""
 
     child: str
     link: str
     parent: str
     first: int = 3
     others: tuple[int, ...] = (0, 1, 2)
+    last: int | None = None
 
 
 _FAMILIES: Final = (
@@ -73,7 +75,9 @@ _FAMILIES: Final = (
     _Family(
         child="customer_cash_balance_transaction", link="customer", parent="customer", first=11, others=(0, 0, 0, 1)
     ),
-    _Family(child="entitlements.active_entitlement", link="customer", parent="customer", first=3, others=(0, 1, 0, 0)),
+    _Family(
+        child="entitlements.active_entitlement", link="customer", parent="customer", first=3, others=(0, 1), last=20
+    ),
     _Family(child="fee_refund", link="fee", parent="application_fee", first=12, others=(0, 1)),
     _Family(child="file_link", link="file", parent="file", first=12, others=(0, 1)),
     _Family(
@@ -157,13 +161,14 @@ def seed_full(account: Account, *, scale: int = 1) -> None:
     ids: dict[str, list[str]] = {}
     for seed in seeds:
         ids.setdefault(seed.object, []).append(seed.id)
+    clocks = ids["test_helpers.test_clock"]
+    clock_customers = [ids["customer"].pop() for _ in range(_CLOCK_CUSTOMERS)]
 
     def references(types: tuple[str, ...], chooser: Random) -> str | None:
         known = [name for name in types if name in ids]
         return chooser.choice(ids[chooser.choice(known)]) if known else None
 
     generator = Generator(references, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec))
-    clocks = ids["test_helpers.test_clock"]
     for seed in seeds:
         fields = account.spec.fields(seed.object)
         body = generator.body(seed.object, fields, random)
@@ -185,9 +190,10 @@ def seed_full(account: Account, *, scale: int = 1) -> None:
                 body=body,
                 facts=facts,
                 ids=ids,
+                clock_customers=clock_customers,
             )
         )
-        if seed.object == "customer" and seed.number >= len(ids["customer"]) - len(clocks) // 4:
+        if seed.id in clock_customers:
             body["test_clock"] = clocks[seed.number % len(clocks)]
         account.add(seed.object, body, facts=facts)
     add_singletons(account, generator, random)
@@ -228,7 +234,7 @@ def _seeds(account: Account, scale: int) -> list[_Seed]:
             count = 4 if name in children else _POOLS.get(name, _POOL) * scale
             seeds[name] = [_Seed(object=name, id=_new_id(account, name, n), number=n) for n in range(count)]
     for family in sorted(_FAMILIES, key=lambda f: (f.parent in children, f.child, f.link)):
-        for position, parent in enumerate(seeds[family.parent]):
+        for position, parent in enumerate(seeds[family.parent][: family.last]):
             for number in range(family.first if position == 0 else family.others[position % len(family.others)]):
                 natural = _NATURAL_IDS.get(family.child, ())
                 key = natural[number] if number < len(natural) else _new_id(account, family.child, number)

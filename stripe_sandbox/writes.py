@@ -35,9 +35,11 @@ _RULES: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
     }
 )
 
+_NOW: Final = object()  # stands for the present moment
+
 _ACTIONS: Final[Mapping[str, tuple[dict[str, Any], str]]] = MappingProxyType(
     {
-        # the end of the path: what changes, and the event's verb
+        # the path: what changes, and the event's verb
         "/v1/billing/alerts/{id}/activate": ({"status": "active"}, "updated"),
         "/v1/billing/alerts/{id}/archive": ({"status": "archived"}, "updated"),
         "/v1/billing/alerts/{id}/deactivate": ({"status": "inactive"}, "updated"),
@@ -61,6 +63,35 @@ _ACTIONS: Final[Mapping[str, tuple[dict[str, Any], str]]] = MappingProxyType(
         "/v1/treasury/inbound_transfers/{inbound_transfer}/cancel": ({"status": "canceled"}, "canceled"),
         "/v1/treasury/outbound_payments/{id}/cancel": ({"status": "canceled"}, "canceled"),
         "/v1/treasury/outbound_transfers/{outbound_transfer}/cancel": ({"status": "canceled"}, "canceled"),
+        "/v1/billing/credit_grants/{id}/expire": ({"expires_at": _NOW}, "updated"),
+        "/v1/billing/credit_grants/{id}/void": ({"voided_at": _NOW}, "updated"),
+        "/v1/billing/feedback_options/{id}/deactivate": ({"status": "inactive"}, "updated"),
+        "/v1/financial_connections/accounts/{account}/disconnect": ({"status": "disconnected"}, "disconnected"),
+        "/v1/identity/verification_sessions/{session}/redact": ({"redaction": {"status": "redacted"}}, "redacted"),
+        "/v1/refunds/{refund}/cancel": ({"status": "canceled"}, "updated"),
+        "/v1/test_helpers/issuing/authorizations/{authorization}/expire": ({"status": "expired"}, "updated"),
+        "/v1/test_helpers/issuing/authorizations/{authorization}/reverse": ({"status": "reversed"}, "updated"),
+        "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/activate": (
+            {"status": "active"},
+            "activated",
+        ),
+        "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/deactivate": (
+            {"status": "inactive"},
+            "deactivated",
+        ),
+        "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/reject": (
+            {"status": "rejected"},
+            "rejected",
+        ),
+        "/v1/test_helpers/refunds/{refund}/expire": ({"status": "failed"}, "failed"),
+        "/v1/test_helpers/treasury/inbound_transfers/{id}/fail": ({"status": "failed"}, "failed"),
+        "/v1/test_helpers/treasury/inbound_transfers/{id}/succeed": ({"status": "succeeded"}, "succeeded"),
+        "/v1/test_helpers/treasury/outbound_payments/{id}/fail": ({"status": "failed"}, "failed"),
+        "/v1/test_helpers/treasury/outbound_payments/{id}/post": ({"status": "posted"}, "posted"),
+        "/v1/test_helpers/treasury/outbound_payments/{id}/return": ({"status": "returned"}, "returned"),
+        "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/fail": ({"status": "failed"}, "failed"),
+        "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/post": ({"status": "posted"}, "posted"),
+        "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/return": ({"status": "returned"}, "returned"),
     }
 )
 
@@ -77,6 +108,7 @@ def write(account: Account, operation: Write, values: Mapping[str, str], params:
         return rule(account, values, params)
     if operation.path in _ACTIONS:
         changes, verb = _ACTIONS[operation.path]
+        changes = {name: account.now() if value is _NOW else value for name, value in changes.items()}
         record = _addressed(account, operation, values)
         return account.change(
             record, {**values_from_params(account, record.object, params, record.body), **changes}, verb=verb
