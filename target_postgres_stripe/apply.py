@@ -162,7 +162,8 @@ class Statements:
         return (
             f'UPDATE {self._table} AS t SET "_sdc_as_of" = s."_sdc_as_of" FROM {self._source} '
             f'WHERE {self._same_key()} AND s."_sdc_deleted_at" IS NULL AND s."_sdc_table_version" IS NULL '
-            f'AND t."_sdc_deleted_at" IS NULL AND t."_sdc_as_of" < s."_sdc_as_of" AND {self._not_outdated()}'
+            f'AND t."_sdc_deleted_at" IS NULL AND coalesce(t."_sdc_as_of", {LONG_AGO}) < s."_sdc_as_of" '
+            f"AND {self._not_outdated()}"
         )
 
     def fill_gaps(self) -> str:

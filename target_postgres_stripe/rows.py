@@ -232,7 +232,8 @@ class RowReader:
         """The property that is not the date or time it should be."""
         refused = error.args[0]
         named = zip(self._shape.columns, own, strict=True)
-        return next((c.property for c, v in named if v is refused), f"{AS_OF.property} or {DELETED_AT.property}")
+        others = f"{AS_OF.property}, {DELETED_AT.property} or time_extracted"
+        return next((column.property for column, value in named if value is refused), others)
 
 
 def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any] | None:

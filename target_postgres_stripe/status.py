@@ -37,17 +37,17 @@ class Identity:
     livemode: bool | None
 
 
-def identity_of(state: Mapping[str, Any]) -> Identity | None:
+def identity_of(state: Any) -> Identity | None:
     """The account that a STATE is about, None if it does not say."""
-    account = state.get("account")
+    account = state.get("account") if isinstance(state, dict) else None
     if not isinstance(account, dict):
         return None
     return Identity(account_id=account.get("id"), livemode=account.get("livemode"))
 
 
-def bookmarks_of(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The bookmark of each stream; a STATE without ``bookmarks`` is taken as one itself."""
-    bookmarks = state.get("bookmarks", state)
+def bookmarks_of(state: Any) -> dict[str, Any]:
+    """The bookmark of each stream; a STATE without ``bookmarks`` is taken as them."""
+    bookmarks = state.get("bookmarks", state) if isinstance(state, dict) else None
     return dict(bookmarks) if isinstance(bookmarks, dict) else {}
 
 

@@ -11,6 +11,7 @@ sink by sink.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from decimal import Decimal
@@ -157,10 +158,10 @@ class TargetPostgresStripe(Target):
         message = message_dict
         stream = message.stream or ""
         try:
-            if (sink := self._direct.get(stream)) is not None:
+            sink = self._direct.get(stream) or self._route(stream)
+            if sink is not None:
                 self._add(sink, message, message.record)
             else:
-                self._route(stream)
                 self._process_mapped(stream, message)
         except RecordRefusedError as error:
             self._commit_before(error.segment)
@@ -170,9 +171,6 @@ class TargetPostgresStripe(Target):
 
     def _process_mapped(self, stream: str, message: RecordMessage) -> None:
         """Take a record through the stream's maps."""
-        if (sink := self._direct.get(stream)) is not None:
-            self._add(sink, message, message.record)
-            return
         record = self._record_decoder.decode(message.record)
         for stream_map in self.mapper.stream_maps[stream]:
             transformed = stream_map.transform(dict(record))
@@ -182,13 +180,14 @@ class TargetPostgresStripe(Target):
                 encoded, _ = storable(self._record_encoder.encode(transformed))
                 self._add(sink, message, msgspec.Raw(encoded))
 
-    def _route(self, stream: str) -> None:
-        """Find out whether a stream's records go to its sink as they are."""
+    def _route(self, stream: str) -> PostgresSink | None:
+        """The sink that a stream's records go to as they are, None if the SDK has to map them."""
         if stream not in self.mapper.stream_maps:
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         if len(maps) == 1 and type(maps[0]) is SameRecordTransform and not maps[0].flattening_enabled:
             self._direct[stream] = self._sink(maps[0].stream_alias)
+        return self._direct.get(stream)
 
     def _add(self, sink: PostgresSink, message: RecordMessage, record: msgspec.Raw) -> None:
         self._pending_bytes += sink.add(
@@ -225,12 +224,13 @@ class TargetPostgresStripe(Target):
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         """Store everything before it, then end the sweep (or version), in one transaction."""
+        self._assert_line_requires(message_dict, requires={"stream", "version"})
         stream, version = message_dict["stream"], int(message_dict["version"])
         if not self.config["activate_version"]:
             return
         self._commit_covered()
         self._stage_all()
-        for stream_map in self.mapper.stream_maps[stream]:
+        for stream_map in self.mapper.stream_maps.get(stream, ()):
             if not self.sink_exists(stream_map.stream_alias):
                 continue
             sink = self._sink(stream_map.stream_alias)
@@ -370,6 +370,11 @@ class TargetPostgresStripe(Target):
             target.listen(file_input)
         except (TargetError, SingerSDKError, InvalidInputLine) as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the same
+            sys.exit(1)
+        except BrokenPipeError:
+            cls.logger.error("Nobody reads the STATE that is printed, so nothing more is stored.")  # noqa: TRY400 - the same
+            # What is still buffered would fail again when the interpreter flushes it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         finally:
             target.close()

@@ -113,6 +113,16 @@ def test_a_connection_that_is_lost_ends_the_run_without_a_false_state(start, row
     assert rows("SELECT count(*) FROM stripe.customer") == [(3,)]
 
 
+def test_a_reader_of_state_that_goes_away_ends_the_run(start):
+    process = start()
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(sent(state(), CUSTOMER, *customers(0, 1), state()), timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 1
+    assert "Nobody reads the STATE" in last_line(errors)
+    assert b"Traceback" not in errors
+
+
 def last_line(errors):
     return errors.decode().strip().splitlines()[-1]
 

@@ -9,6 +9,7 @@ from target_postgres_stripe.errors import (
     OtherAccountError,
     OtherModeError,
     RecordRefusedError,
+    SettingsError,
     StateAheadError,
     TargetError,
 )
@@ -183,3 +184,17 @@ def test_bookmarks_that_did_not_change_are_not_written_again(load, rows):
     load(state(), state(customer=STARTED), state(customer=STARTED))
     load(state(customer=STARTED), CUSTOMER, customer("a"), state(customer=STARTED | {"n": 1}))
     assert rows("SELECT bookmark FROM stripe._sync_status") == [(STARTED | {"n": 1},)]
+
+
+def test_a_state_without_a_value_to_read_is_passed_on(load):
+    assert load(CUSTOMER, {"type": "STATE", "value": None}) == [None]
+
+
+def test_files_of_records_are_refused(load):
+    message = {"type": "BATCH", "stream": "customer", "encoding": {"format": "jsonl"}, "manifest": []}
+    with pytest.raises(SettingsError, match="'customer' as BATCH files"):
+        load(CUSTOMER, message)
+
+
+def test_a_version_of_a_stream_that_never_came_is_no_concern(load):
+    assert load(state(), {"type": "ACTIVATE_VERSION", "stream": "other", "version": 1}, state()) != []
