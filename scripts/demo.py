@@ -1,7 +1,7 @@
 """`make demo`: a made-up account into the embedded Postgres, through Meltano. No key, no network.
 
-Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Run again, the
-business has gone on meanwhile, and so does the sync.
+Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Run again, a
+week of business has passed, and the sync brings what it changed.
 """
 
 import subprocess
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import requests
 import run
 
 HOME = run.ROOT / ".stripe-sync"
@@ -41,10 +42,13 @@ def main() -> None:
     port_file = HOME / "demo-port"
     port_file.unlink(missing_ok=True)
     again = (HOME / "demo-account.json").exists()
-    print("The account goes on from the last demo." if again else "Making the account of a small business …")
+    print("The account of the last demo, a week later …" if again else "Making the account of a small business …")
     process = sandbox(port_file)
     try:
         port = wait_for(port_file, process)
+        if again:
+            tick = requests.post(f"http://127.0.0.1:{port}/_sandbox/tick", json={"days": 7}, timeout=_START_SECONDS)
+            tick.raise_for_status()
         print(f"Sandbox Stripe on http://127.0.0.1:{port}; meltano run tap-stripe-events target-postgres-stripe\n")
         code = run.sync(
             {

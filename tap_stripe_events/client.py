@@ -102,6 +102,7 @@ class StripeClient:
         requests_per_second: The most in any second.
         endpoint_requests_per_second: The most on one endpoint in any second.
         max_concurrent_requests: The most in flight.
+        tries: The most times that one request is sent.
         clock: The machine's clock.
     """
 
@@ -114,10 +115,12 @@ class StripeClient:
         requests_per_second: int,
         endpoint_requests_per_second: int,
         max_concurrent_requests: int,
+        tries: int = _TRIES,
         clock: Clock | None = None,
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self.max_concurrent_requests = max_concurrent_requests
+        self._tries = tries
         self._clock = clock or Clock()
         self.stripe_clock = StripeClock(self._clock)
         self._key_ending = api_key[-4:]
@@ -191,7 +194,7 @@ class StripeClient:
             backoff.runtime,
             _RetryableError,
             value=lambda error: retry_seconds(tries, error.headers, random.random()),  # noqa: S311 - jitter
-            max_tries=_TRIES,
+            max_tries=self._tries,
             jitter=None,
             giveup=lambda _: self._closed.is_set(),
             on_backoff=lambda details: _logger.info(
@@ -199,7 +202,7 @@ class StripeClient:
                 request.endpoint,
                 details["exception"],
                 tries + 1,
-                _TRIES,
+                self._tries,
                 details["wait"],
             ),
             logger=None,

@@ -1,0 +1,184 @@
+"""The client against the sandbox: what goes wrong on the way and is made good, and what ends the run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
+from tap_stripe_events.errors import KeyRefusedError, NotAListError, RequestRefusedError, RetriesSpentError
+from tap_stripe_events.limits import Verdict
+from tap_stripe_events.object_table import API_VERSION
+
+CUSTOMERS = Request(path="/v1/customers", endpoint="/v1/customers", parameters={"limit": 3})
+TAKE_SECONDS = 30
+
+
+@pytest.fixture
+def make_stripe() -> Iterator[Callable[..., StripeClient]]:
+    """Makes clients of a sandbox."""
+    with ExitStack() as stack:
+
+        def make(url: str, **settings: Any) -> StripeClient:
+            given = {
+                "api_key": "sk_test_sandbox",
+                "api_url": url,
+                "api_version": API_VERSION,
+                "requests_per_second": 1000,
+                "endpoint_requests_per_second": 1000,
+                "max_concurrent_requests": 8,
+                **settings,
+            }
+            return stack.enter_context(StripeClient(**given))
+
+        yield make
+
+
+def taken(stripe: StripeClient, requests: list[Request]) -> list[Answer]:
+    for each in requests:
+        stripe.submit(each)
+    answers = []
+    while stripe.in_flight:
+        answer = stripe.take(TAKE_SECONDS)
+        assert answer is not None
+        answers.append(answer)
+    return answers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "rate_limit"},
+        {"kind": "rate_limit", "retry_after_seconds": 1},
+        {"kind": "lock_timeout"},
+        {"kind": "server_error"},
+        {"kind": "bad_gateway"},
+        {"kind": "unavailable"},
+        {"kind": "html_ok"},
+        {"kind": "reset_before"},
+        {"kind": "reset_after"},
+        {"kind": "truncated"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_a_bad_moment_is_got_over(
+    fault: dict[str, Any], make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")
+    connect(sandbox).control("faults", path="/v1/customers", count=2, **fault)
+    answer = make_stripe(sandbox.url).get(CUSTOMERS)
+    assert answer.verdict is Verdict.TAKE
+    found, more = list_elements(answer, sandbox.url)
+    assert len(found) == 3
+    assert more
+
+
+def test_a_bad_moment_that_does_not_end_is_a_clear_failure(
+    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")
+    connect(sandbox).control("faults", kind="bad_gateway", path="/v1/customers")
+    with pytest.raises(RetriesSpentError, match=r"GET /v1/customers in 2 tries .* HTTP 502\. .* Run again to go on"):
+        make_stripe(sandbox.url, tries=2).get(CUSTOMERS)
+
+
+def test_an_unreachable_stripe_is_a_clear_failure(make_stripe: Callable[..., StripeClient]) -> None:
+    with pytest.raises(RetriesSpentError, match=r"ConnectionError \(network\)"):
+        make_stripe("http://127.0.0.1:9", tries=2).get(CUSTOMERS)
+
+
+def test_a_failure_in_the_background_reaches_the_one_who_takes(
+    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")
+    connect(sandbox).control("faults", kind="server_error", path="/v1/customers")
+    stripe = make_stripe(sandbox.url, tries=1)
+    stripe.submit(CUSTOMERS)
+    with pytest.raises(RetriesSpentError):
+        stripe.take(TAKE_SECONDS)
+    assert stripe.in_flight == 0
+
+
+def test_a_key_that_stripe_does_not_know_is_named_by_its_last_letters_only(
+    full_sandbox: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    with pytest.raises(KeyRefusedError) as error:
+        make_stripe(full_sandbox.url, api_key="sk_test_notthisone9876").get(CUSTOMERS)
+    assert "ending in …9876" in str(error.value)
+    assert "sk_test_notthisone" not in str(error.value)
+
+
+def test_a_wrong_request_ends_the_run_with_stripes_words(
+    full_sandbox: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    wrong = Request(path="/v1/customers", endpoint="/v1/customers", parameters={"limit": 1000})
+    with pytest.raises(RequestRefusedError, match=r"GET /v1/customers \(HTTP 400, .* parameter limit, request req_"):
+        make_stripe(full_sandbox.url).get(wrong)
+
+
+def test_a_missing_permission_is_an_answer(full_sandbox: Any, make_stripe: Callable[..., StripeClient]) -> None:
+    stripe = make_stripe(full_sandbox.url, api_key="rk_test_some")
+    answer = stripe.get(Request(path="/v1/charges", endpoint="/v1/charges"))
+    assert answer.verdict is Verdict.DENIED
+    assert answer.refusal is not None
+    assert answer.refusal.permission == "rak_charge_read"
+
+
+def test_a_single_object_is_not_a_list(full_sandbox: Any, make_stripe: Callable[..., StripeClient]) -> None:
+    answer = make_stripe(full_sandbox.url).get(Request(path="/v1/account", endpoint="/v1/account"))
+    with pytest.raises(NotAListError, match="object: account"):
+        list_elements(answer, full_sandbox.url)
+
+
+def test_no_second_sees_more_requests_than_the_settings_allow(
+    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")
+    http = connect(sandbox)
+    stripe = make_stripe(sandbox.url, requests_per_second=30, endpoint_requests_per_second=12)
+    paths = [f"/v1/{each}" for each in ("customers", "charges", "refunds")] * 25
+    waiting = [Request(path=each, endpoint=each, parameters={"limit": 1}) for each in paths]
+    while waiting or stripe.in_flight:
+        ready = [each for each in waiting if stripe.delay(each.endpoint) <= 0]
+        if ready and stripe.in_flight < stripe.max_concurrent_requests:
+            waiting.remove(ready[0])
+            stripe.submit(ready[0])
+        else:
+            stripe.take(0.02)
+    log = http.get("/_sandbox/requests", {"newest": 1000}).json()["requests"]
+    times = sorted((each["at"], each["path"]) for each in log if each["path"].startswith("/v1/"))
+    assert len(times) == 75
+    for begin, _ in times:
+        within = [path for time, path in times if begin <= time < begin + 1]
+        assert len(within) <= 30
+        assert all(within.count(path) <= 12 for path in set(paths))
+    assert times[-1][0] - times[0][0] < 4  # and the budget is used
+
+
+def test_a_read_counts_as_the_second_in_which_it_started_on_stripes_clock(
+    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")  # its clock stands still in 2026-09-21
+    stripe = make_stripe(sandbox.url)
+    stripe.get(CUSTOMERS)  # the first answer tells the time
+    assert abs(stripe.get(CUSTOMERS).as_of - 1_790_000_000) <= 1
+
+
+def test_floats_and_long_integers_keep_their_digits(make_stripe: Callable[..., StripeClient]) -> None:
+    decoded = make_stripe("http://127.0.0.1:9")._decoded(b'{"a": 1.10, "b": 123456789012345678901234567890, "c": 1e-7}')
+    assert [str(each) for each in decoded.values()] == ["1.10", "123456789012345678901234567890", "1E-7"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "decoded"),
+    [
+        (rb'"a\ud800b"', "a\ufffdb"),
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (rb'{"\udfff": ["\ud800"]}', {"\ufffd": ["\ufffd"]}),
+        (b'"\xff\xfe"', "\ufffd\ufffd"),
+        (rb'"\\ud800"', "\\ud800"),
+        (rb'"\u0000"', "\x00"),
+    ],
+)
+def test_what_utf8_cannot_hold_is_replaced(make_stripe: Callable[..., StripeClient], sent: bytes, decoded: Any) -> None:
+    assert make_stripe("http://127.0.0.1:9")._decoded(sent) == decoded
