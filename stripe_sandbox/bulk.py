@@ -22,7 +22,8 @@ _ID_BITS: Final = 40
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15 % (1 << _ID_BITS) | 1
 _INVERSE: Final = pow(_MULTIPLIER, -1, 1 << _ID_BITS)
 _MASK: Final = (1 << _ID_BITS) - 1
-_FIRST_MARK: Final = 90_071_992_547_000  # integers that no generated object holds stand for the parts that vary
+ID_MARK: Final = 90_071_992_547_000
+"""Stands for the object's own id wherever a body holds it. The next ones stand for other parts that vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True)
 class _Template:
-    """An object's bytes with ``%b`` and ``%d`` where it varies, and which value goes where."""
+    """An object's bytes with ``%b`` and ``%d`` where it varies, and which value goes where, in order."""
 
     text: bytes
     parts: tuple[str, ...]
@@ -66,7 +67,9 @@ class Bulk:
         prefix: What its ids begin with.
         count: How many.
         span: The first and last moment of creation, seconds since the epoch.
-        bodies: A few objects to vary, each complete but for id and created; none may hold integers around 9e13.
+        bodies: A few objects to vary, complete with what is included on request only.
+        shown: The same objects as lists show them.
+        render: Turns a body into the bytes it has in a list.
         links: References to other bulks.
         amounts: Integer fields that vary from object to object, all alike.
     """
@@ -79,6 +82,7 @@ class Bulk:
         count: int,
         span: tuple[int, int],
         bodies: Sequence[Body],
+        shown: Sequence[Body],
         render: Callable[[Body], bytes],
         links: Sequence[Link] = (),
         amounts: Sequence[str] = (),
@@ -88,7 +92,8 @@ class Bulk:
         self._prefix = prefix
         self._start, self._end = span
         self._links = {link.field: link for link in links}
-        self._templates = [_template(body, render, tuple(self._links), tuple(amounts)) for body in bodies]
+        self._whole = [_template(body, render, tuple(self._links), tuple(amounts)) for body in bodies]
+        self._shown = [_template(body, render, tuple(self._links), tuple(amounts)) for body in shown]
 
     def created(self, index: int) -> int:
         """When object ``index`` was created, in seconds since the epoch."""
@@ -110,7 +115,10 @@ class Bulk:
 
     def page_bytes(self, index: int) -> bytes:
         """The object as pretty-printed JSON at the depth it has in a list."""
-        template = self._templates[index % len(self._templates)]
+        return self._filled(self._shown, index)
+
+    def _filled(self, templates: Sequence[_Template], index: int) -> bytes:
+        template = templates[index % len(templates)]
         values: list[bytes | int] = []
         for part in template.parts:
             if part == "id":
@@ -126,8 +134,9 @@ class Bulk:
 
     def record(self, index: int) -> Record:
         """The object as a record that is not stored."""
-        body = msgspec.json.decode(self.page_bytes(index))
-        record = Record(self.object, body["id"], body, created=self.created(index), facts={})
+        body = msgspec.json.decode(self._filled(self._whole, index))
+        key = bulk_id(self._prefix, index)
+        record = Record(self.object, key, body, created=self.created(index), facts={})
         record.sequence = index - self.count
         return record
 
@@ -142,10 +151,10 @@ class Bulk:
 
 def _template(body: Body, render: Callable[[Body], bytes], links: Sequence[str], amounts: Sequence[str]) -> _Template:
     """Render a body with marks where it varies, and turn the marks into format specifiers."""
-    varying = {"id", *links, *amounts} | ({"created"} & body.keys())
-    marks = {name: _FIRST_MARK + number for number, name in enumerate(sorted(varying))}
-    names = {str(mark): name for name, mark in marks.items()}
-    text = render({**body, **marks}).replace(b"%", b"%%")
+    varying = sorted({"created", *links, *amounts} & body.keys())
+    marks = {name: ID_MARK + number for number, name in enumerate(varying, start=1)}
+    names = {str(mark): name for name, mark in [("id", ID_MARK), *marks.items()]}
+    text = render({**body, **marks, **({"id": ID_MARK} if "id" in body else {})}).replace(b"%", b"%%")
     parts: list[str] = []
 
     def specifier(match: re.Match[bytes]) -> bytes:

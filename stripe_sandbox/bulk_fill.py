@@ -5,10 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.bulk import Bulk, Link
+from stripe_sandbox.bulk import ID_MARK, Bulk, Link
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.families import id_prefix
 from stripe_sandbox.ids import token
+from stripe_sandbox.refinements import cash_balance
 from stripe_sandbox.rendering import at_page_depth
 from stripe_sandbox.shapes import Generator
 from stripe_sandbox.store import Body, Record
@@ -36,6 +37,8 @@ def add_bulks(account: Account, counts: Mapping[str, int]) -> None:
         if name not in account.spec.objects or "id" not in account.spec.fields(name):
             raise SandboxError(f"There can be no bulk of '{name}': no object type with an id. Try charge=1000000.")
         account.store.table(name).bulk = _bulk(account, name, count, counts, span)
+        if name == "customer":
+            account.store.table("cash_balance").bulk = _cash_balances(account, count, span)
 
 
 def _bulk(account: Account, name: str, count: int, counts: Mapping[str, int], span: tuple[int, int]) -> Bulk:
@@ -47,19 +50,32 @@ def _bulk(account: Account, name: str, count: int, counts: Mapping[str, int], sp
     ]
     random = Random(token(account.seed, "bulk", name))
     generator = Generator(lambda _types, _random: None, now=span[1], livemode=account.livemode)
-    bodies: list[Body] = []
-    for _ in range(VARIANTS):
-        drawn = generator.body(name, fields, random)
-        drawn.update({"test_clock": None} if "test_clock" in fields else {})
-        record = Record(name, "", drawn, created=0, facts={})
-        bodies.append(account.renderer.body(record))
+    bodies = [generator.body(name, fields, random) for _ in range(VARIANTS)]
+    for body in bodies:
+        body.update({"test_clock": None} if "test_clock" in fields else {})
+        body.update({"cash_balance": ID_MARK} if name == "customer" else {})
     return Bulk(
         object_type=name,
         prefix=id_prefix(name),
         count=count,
         span=span,
         bodies=bodies,
+        shown=[account.renderer.body(Record(name, "", body, created=0, facts={})) for body in bodies],
         render=at_page_depth,
         links=links,
         amounts=[field for field in _AMOUNTS if field in fields],
+    )
+
+
+def _cash_balances(account: Account, count: int, span: tuple[int, int]) -> Bulk:
+    """The cash balances of a bulk of customers, found by the customers' ids."""
+    body: Body = {**cash_balance(account, ""), "customer": ID_MARK}
+    return Bulk(
+        object_type="cash_balance",
+        prefix=id_prefix("customer"),
+        count=count,
+        span=span,
+        bodies=[body],
+        shown=[body],
+        render=at_page_depth,
     )

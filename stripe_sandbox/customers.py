@@ -41,7 +41,6 @@ def create_customer(account: Account, _path: Mapping[str, str], params: Params) 
     """``POST /v1/customers``, with a payment method, a source or tax ids if wanted."""
     extras = {name: params.pop(name) for name in list(params) if name in _CUSTOMER_EXTRAS}
     values = values_from_params(account, "customer", params)
-    values = _rendering(values)
     customer = account.create(
         "customer",
         {
@@ -359,12 +358,6 @@ def fund_cash_balance(account: Account, path: Mapping[str, str], params: Params)
 def _billing_details(values: Body) -> Body:
     address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
     return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None, **values}
-
-
-def _rendering(values: Body) -> Body:
-    """A customer's currency follows its first invoice, never a parameter."""
-    values.pop("currency", None)
-    return values
 
 
 RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (

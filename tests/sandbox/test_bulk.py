@@ -71,6 +71,17 @@ def test_objects_of_a_bulk_refer_to_each_other(bulk: Http) -> None:
     assert bulk.get(f"/v1/customers/{charge['customer']}/payment_methods").json()["data"] == []
 
 
+def test_what_is_included_on_request_is_there_for_a_bulk_too(bulk: Http) -> None:
+    expand = [("expand[]", f"data.{name}") for name in ("cash_balance", "sources", "tax_ids")]
+    plain = bulk.get("/v1/customers", {"limit": 1}).json()["data"][0]
+    expanded = bulk.get("/v1/customers", [*expand, ("limit", "1")]).json()["data"][0]
+    assert expanded.keys() - plain.keys() == {"cash_balance", "sources", "tax_ids"}
+    assert expanded["cash_balance"] == bulk.get(f"/v1/customers/{plain['id']}/cash_balance").json()
+    assert expanded["cash_balance"]["customer"] == plain["id"]
+    assert expanded["sources"]["data"] == []
+    assert {name: expanded[name] for name in plain} == plain
+
+
 def test_an_object_of_a_bulk_can_be_changed_and_deleted_in_its_place(bulk: Http) -> None:
     page = [c["id"] for c in bulk.get("/v1/customers", {"limit": 5}).json()["data"]]
     changed = bulk.post(f"/v1/customers/{page[1]}", {"description": "changed"})
