@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.reader import RecordMessage
 
-PENDING_BYTES_MAX = 64 * 1024 * 1024
+PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Rendered rows in memory."""
 
 PENDING_STATES_MAX = 100
@@ -112,9 +112,11 @@ class TargetPostgresStripe(Target):
         ),
     ).to_dict()  # fmt: skip
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, config: dict[str, Any] | None = None, **options: Any) -> None:
         self._reader = LineReader()
-        super().__init__(message_reader=self._reader, **options)
+        # A setting that is null is one that is not set, so that its default counts.
+        settings = {name: value for name, value in (config or {}).items() if value is not None}
+        super().__init__(config=settings, message_reader=self._reader, **options)
         self.loader = Loader(
             connection_string=lambda: connection_string(self.config),
             schema=schema_name(self.config["default_target_schema"]),

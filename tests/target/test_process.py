@@ -206,6 +206,13 @@ def test_about_lists_every_setting_of_the_contract():
     assert {name for name, spec in listed.items() if spec.get("secret")} == {"database_url", "password"}
 
 
+def test_a_setting_that_is_null_is_its_default(start, rows):
+    process = start(default_target_schema=None, batch_size_rows=None, activate_version=None, hard_delete=None)
+    process.communicate(sent(state(), CUSTOMER, *customers(0, 1), state()), timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0
+    assert rows("SELECT count(*) FROM stripe.customer") == [(1,)]
+
+
 def test_settings_come_from_the_environment(database, rows):
     done = subprocess.run(
         [COMMAND, "--config", "ENV"],
