@@ -1,0 +1,113 @@
+"""A sandbox Stripe as the end-to-end tests use it: changed behind the tap's back, asked for the truth, and its log read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from fix_sandbox import Http
+from oracle import Oracle, StripeObject, parse_truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oracle import Expectation
+
+    from stripe_sandbox.sandbox import Sandbox
+
+SHOWN_ON_REQUEST = {"plan": ("tiers",), "price": ("currency_options", "tiers")}
+"""Fields that are only in answers to requests which ask for them, as the tap's do."""
+
+
+class StripeAccount:
+    """One sandbox and a client of it."""
+
+    def __init__(self, sandbox: Sandbox, http: Http) -> None:
+        self.url = sandbox.url
+        self.id = sandbox.account.id
+        self._http = http
+        self.control = http.control
+
+    def truth(self) -> list[StripeObject]:
+        """Every object that is really there, with the fields that are shown on request."""
+        return [self._complete(each) for each in parse_truth(self.lines())]
+
+    def lines(self, *types: str) -> Iterable[bytes]:
+        """The truth as the sandbox tells it, of all types or of some."""
+        return self._http.get("/_sandbox/truth", {"types": ",".join(types)}).iter_lines()
+
+    def expectation(self) -> Expectation:
+        """What Postgres must hold."""
+        return Oracle(self.id).expect(self.truth())
+
+    def first(self, object_type: str, **facts: Any) -> StripeObject:
+        """An object of a type with these facts; ``None`` asks for the absence of one."""
+        return next(
+            each
+            for each in parse_truth(self.lines(object_type))
+            if all(each.facts.get(name) == value for name, value in facts.items())
+        )
+
+    def change(self, object_type: str, key: str, **values: Any) -> None:
+        """Change an object; no event says so."""
+        self.control("change", object=object_type, id=key, values=values)
+
+    def vanish(self, object_type: str, key: str) -> None:
+        """Delete an object; no event says so."""
+        self.control("vanish", object=object_type, id=key)
+
+    def create(self, path: str, **values: Any) -> dict[str, Any]:
+        """Create an object through the API."""
+        answer = self._http.post(path, values)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def let_time_pass(self, seconds: int = 3_600) -> None:
+        """Move the account's clock on, so that the next run is a later one."""
+        self.control("clock", advance=seconds)
+
+    def fault(self, kind: str, **options: Any) -> None:
+        """Make requests go wrong."""
+        self.control("faults", kind=kind, **options)
+
+    def forget_requests(self) -> None:
+        """Start a new request log."""
+        self.control("requests/reset")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request since, oldest first."""
+        answer: dict[str, Any] = self._http.get("/_sandbox/requests", {"newest": 200_000}).json()
+        requests: list[dict[str, Any]] = answer["requests"]
+        return requests
+
+    def _complete(self, each: StripeObject) -> StripeObject:
+        fields = SHOWN_ON_REQUEST.get(each.object)
+        if not fields:
+            return each
+        answer = self._http.get(f"/v1/{each.object}s/{each.key}", {"expand[]": list(fields)})
+        shown = json.loads(answer.content, parse_float=Decimal)
+        return replace(each, body={**each.body, **{name: shown[name] for name in fields if name in shown}})
+
+
+def busiest_second(moments: Iterable[float]) -> int:
+    """The most moments in any stretch of one second, wherever it begins."""
+    window: deque[float] = deque()
+    most = 0
+    for moment in moments:
+        window.append(moment)
+        while window[0] <= moment - 1:
+            window.popleft()
+        most = max(most, len(window))
+    return most
+
+
+def busiest_seconds_by_endpoint(requests: Iterable[dict[str, Any]]) -> Counter[str]:
+    """The same for each endpoint."""
+    moments: dict[str, list[float]] = {}
+    for request in requests:
+        moments.setdefault(request["endpoint"], []).append(request["at"])
+    return Counter({endpoint: busiest_second(each) for endpoint, each in moments.items()})
