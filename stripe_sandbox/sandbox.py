@@ -131,11 +131,12 @@ class Service:
 
     def _fill(self, scale: int) -> None:
         account = self.account
-        until = account.now()
+        now = until = account.now()
         if self._state_file is not None and self._state_file.exists():
             saved = state.load(account, self._state_file, kind=self._kind)
+            until = max(now, saved.saved_at)  # where a saved clock was ahead, it stays ahead
             if self._kind == "demo":
-                business.go_on(account, since=saved.saved_at, until=max(until, saved.saved_at))
+                business.go_on(account, since=saved.saved_at, until=until)
         elif self._kind == "demo":
             business.open_business(account, until=until)
         elif self._kind == "full":
@@ -144,7 +145,10 @@ class Service:
             _own_objects(account)
         if self._kind == "demo":
             self.api.missing_products = business.MISSING_PRODUCTS
-        if not self._clock_stands:
+        account.clock.stop_at(until)
+        if not self._clock_stands and until > now:
+            account.clock.run()
+        elif not self._clock_stands:
             account.clock.run_in_real_time()
 
     def _go_on(self, *, since: int, until: int) -> None:

@@ -147,6 +147,18 @@ def test_it_goes_on_from_a_saved_state(
     assert left == sum(t["net"] for t in transactions)
 
 
+def test_a_clock_that_was_moved_ahead_stays_ahead(make_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+    state_file = tmp_path / "state.json"
+    first = make_sandbox("demo", state_file=state_file, now=None)
+    first.run(lambda: first.tick(30))
+    ahead = first.account.now()
+    first.save()
+    again = make_sandbox("demo", state_file=state_file, now=None)
+    assert again.account.now() >= ahead
+    newest = again.account.store.candidates("event")
+    assert newest.first_created_from(again.account.now() + 1) == len(newest)
+
+
 def test_days_happen_on_demand(make_sandbox: Callable[..., Sandbox], connect: Callable[[Sandbox], Http]) -> None:
     sandbox = make_sandbox("demo")
     http = connect(sandbox)
