@@ -163,7 +163,7 @@ class Api:
         for parent_name, parent in parents:
             linked = (record.link(parent_name), record.link("fee"), record.facts.get(parent_name))
             if object_type != "capability" and parent not in linked:
-                raise no_such(object_type.replace("_", " "), key, param=name)
+                raise no_such(object_type, key, param=name)
         return record
 
     def _write(self, account: Account, operation: Write, values: Mapping[str, str], request: Request) -> Response:
@@ -191,7 +191,7 @@ def _existing(account: Account, types: tuple[str, ...], key: str, param: str) ->
         record = account.store.get(object_type, key)
         if record is not None:
             return record
-    raise no_such(types[0].split(".")[-1].replace("_", " "), key, param=param)
+    raise no_such(types[0], key, param=param)
 
 
 def _found_by_params(account: Account, operation: Retrieve, params: Mapping[str, Any]) -> Record:
@@ -204,4 +204,4 @@ def _found_by_params(account: Account, operation: Retrieve, params: Mapping[str,
     for record in account.store.table(operation.object):
         if all(record.link(name) == value for name, value in wanted.items()):
             return record
-    raise no_such(operation.object.split(".")[-1], str(wanted))
+    raise no_such(operation.object, str(wanted))

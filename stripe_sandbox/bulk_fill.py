@@ -6,10 +6,10 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.bulk import ID_MARK, Bulk, Link
+from stripe_sandbox.customers import cash_balance
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.families import id_prefix
 from stripe_sandbox.ids import token
-from stripe_sandbox.refinements import cash_balance
 from stripe_sandbox.rendering import at_page_depth
 from stripe_sandbox.shapes import Generator
 from stripe_sandbox.store import Body, Record

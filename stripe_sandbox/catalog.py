@@ -40,7 +40,7 @@ def existing(account: Account, object_type: str, key: str, param: str = "id") ->
     """
     record = account.store.get(object_type, key)
     if record is None:
-        raise no_such(object_type.rpartition(".")[2].replace("_", " "), key, param=param)
+        raise no_such(object_type, key, param=param)
     return record
 
 
@@ -52,7 +52,7 @@ def named(account: Account, object_type: str, key: Any, param: str) -> Record:
     """
     record = account.store.get(object_type, key) if isinstance(key, str) else None
     if record is None:
-        raise no_such_reference(object_type.rpartition(".")[2].replace("_", " "), str(key), param)
+        raise no_such_reference(object_type, str(key), param)
     return record
 
 

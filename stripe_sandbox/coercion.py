@@ -62,7 +62,7 @@ def _coerce(shape: Shape, name: str, value: Any, current: Any, exists: Exists) -
         case "expandable" | "ref" | "union":
             key = as_str(name, value)
             if not exists(shape.objects, key):
-                raise no_such_reference(shape.objects[0].split(".")[-1].replace("_", " "), key, name)
+                raise no_such_reference(shape.objects[0], key, name)
             return key
     return value
 

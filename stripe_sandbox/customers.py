@@ -9,7 +9,6 @@ from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, no_such, no_such_reference
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
-from stripe_sandbox.refinements import cash_balance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -353,6 +352,18 @@ def fund_cash_balance(account: Account, path: Mapping[str, str], params: Params)
             "type": "funded",
         },
     )
+
+
+def cash_balance(account: Account, customer: str) -> Body:
+    """A customer's cash balance with nothing in it."""
+    return {
+        "object": "cash_balance",
+        "available": None,
+        "customer": customer,
+        "customer_account": None,
+        "livemode": account.livemode,
+        "settings": {"reconciliation_mode": "automatic", "using_merchant_default": True},
+    }
 
 
 def _billing_details(values: Body) -> Body:

@@ -57,14 +57,19 @@ class StripeError(Exception):
         return {"error": error}
 
 
-def no_such(thing: str, key: str, *, param: str = "id") -> StripeError:
-    """404: the object does not exist. ``thing`` is its name in Stripe's messages, such as ``customer``."""
-    return StripeError(404, f"No such {thing}: '{key}'", code="resource_missing", param=param)
+def no_such(object_type: str, key: str, *, param: str = "id") -> StripeError:
+    """404: the object does not exist."""
+    return StripeError(404, f"No such {_spoken(object_type)}: '{key}'", code="resource_missing", param=param)
 
 
-def no_such_reference(thing: str, key: str, param: str) -> StripeError:
+def no_such_reference(object_type: str, key: str, param: str) -> StripeError:
     """400: a parameter names an object that does not exist."""
-    return StripeError(400, f"No such {thing}: '{key}'", code="resource_missing", param=param)
+    return StripeError(400, f"No such {_spoken(object_type)}: '{key}'", code="resource_missing", param=param)
+
+
+def _spoken(object_type: str) -> str:
+    """A type as Stripe's messages call it: ``tax id`` for ``tax_id``, ``session`` for ``checkout.session``."""
+    return object_type.rpartition(".")[2].replace("_", " ")
 
 
 def unrecognized_url(method: str, path: str) -> StripeError:

@@ -165,10 +165,6 @@ def _posted(name: str, value: Any) -> Test:
     return test
 
 
-def _contains(field: str) -> Callable[[str, Any], Test]:
-    return lambda _name, value: lambda record: matches(value, record.body.get(field))
-
-
 FILTERS: Final[Mapping[tuple[str, str], Callable[[str, Any], Test]]] = MappingProxyType(
     {
         ("/v1/billing/alerts", "meter"): _at("usage_threshold.meter"),

@@ -151,7 +151,7 @@ class Lists:
         if child is not None:
             parent_id = next(iter(path_values.values()))
             if self._store.get(child.parent, parent_id) is None:
-                raise no_such(child.parent.split(".")[-1].replace("_", " "), parent_id, param=next(iter(path_values)))
+                raise no_such(child.parent, parent_id, param=next(iter(path_values)))
             link = (child.link, parent_id)
             if len(endpoint.objects) > 1:
                 return self._store.candidates_of_types(endpoint.objects, link), frozenset()
@@ -176,7 +176,7 @@ class Lists:
                 continue
             lookup = self._store.get if name in endpoint.required else self._store.last_known
             if lookup(object_type, value) is None:
-                raise no_such_reference(object_type.rpartition(".")[2].replace("_", " "), value, name)
+                raise no_such_reference(object_type, value, name)
 
     def _selection(self, endpoint: ListEndpoint, params: Params, *, dealt_with: frozenset[str]) -> Selection:
         path = LIST_ALIASES.get(endpoint.path, endpoint.path)
@@ -213,7 +213,7 @@ class Lists:
             position = candidates.position_of(record) if record is not None else None
             if record is not None and position is not None and selection.shows(record):
                 return position
-        raise no_such_reference(endpoint.objects[0].split(".")[-1].replace("_", " "), key, name)
+        raise no_such_reference(endpoint.objects[0], key, name)
 
     def _pick(self, candidates: Candidates, cut: Cut, selection: Selection, expand: Expand) -> tuple[list[bytes], bool]:
         """The page's objects, newest first, and whether there are more in the direction of the cursor."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from stripe_sandbox.customers import cash_balance
 from stripe_sandbox.ids import token
 
 if TYPE_CHECKING:
@@ -198,18 +199,6 @@ def _tax_location(draft: Draft) -> None:
 
 def _test_clock(draft: Draft) -> None:
     draft.body["status"] = "ready"
-
-
-def cash_balance(account: Account, customer: str) -> Body:
-    """A customer's cash balance with nothing in it."""
-    return {
-        "object": "cash_balance",
-        "available": None,
-        "customer": customer,
-        "customer_account": None,
-        "livemode": account.livemode,
-        "settings": {"reconciliation_mode": "automatic", "using_merchant_default": True},
-    }
 
 
 _REFINEMENTS: Final[Mapping[str, Callable[[Draft], None]]] = MappingProxyType(

@@ -153,7 +153,7 @@ def _addressed(account: Account, operation: Write, values: Mapping[str, str]) ->
             key = ":".join(values.values())
         record = account.store.get(object_type, key)
     if record is None:
-        raise no_such(object_type.split(".")[-1].replace("_", " "), key, param=next(iter(values), "id"))
+        raise no_such(object_type, key, param=next(iter(values), "id"))
     return record
 
 
