@@ -12,6 +12,8 @@ from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_LISTS
 from tap_stripe_events.objects import StripeList, StripeObject
 
+_REFUSALS = frozenset({Verdict.DENIED, Verdict.NOT_SET_UP})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
@@ -110,14 +112,18 @@ def _access(stripe_object: StripeObject, answers: Mapping[StripeList, Answer]) -
     lists = [each for each in STRIPE_LISTS if stripe_object.name in each.objects and each.passes]
     if not lists:
         return Access(stream=stripe_object.stream, readable=None, note="arrives inside other objects or in events")
-    tried = [(each, answers[each]) for each in lists if each in answers]
-    refused = [(each, answer) for each, answer in tried if answer.verdict in {Verdict.DENIED, Verdict.NOT_SET_UP}]
-    if refused:
-        each, answer = refused[0]
-        partly = len(refused) < len(tried)
-        note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
-        return Access(stream=stripe_object.stream, readable=partly, note=note)
+    tried = {each: answers[each] for each in lists if each in answers}
+    paths = ", ".join(dict.fromkeys(each.path for each in tried))
+    for each, answer in tried.items():
+        if answer.verdict in _REFUSALS:
+            partly = any(other.verdict not in _REFUSALS for other in tried.values())
+            note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
+            return Access(stream=stripe_object.stream, readable=partly, note=note)
     if tried:
-        return Access(stream=stripe_object.stream, readable=True, note=", ".join(each.path for each, _ in tried))
-    parents = ", ".join(sorted({each.parent for each in lists if each.parent}))
-    return Access(stream=stripe_object.stream, readable=None, note=f"no {parents} to try it with")
+        return Access(stream=stripe_object.stream, readable=True, note=paths)
+    asked_of = {ask.of for each in lists for ask in each.asks}
+    parents = [each for each in STRIPE_LISTS if asked_of & set(each.objects) and each in answers]
+    words = ", ".join(sorted(asked_of))
+    if parents and all(answers[each].verdict in _REFUSALS for each in parents):
+        return Access(stream=stripe_object.stream, readable=False, note=f"found through {words}, which cannot be read")
+    return Access(stream=stripe_object.stream, readable=None, note=f"there is no {words} to try it with")

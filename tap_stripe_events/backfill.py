@@ -174,13 +174,18 @@ class Backfill:
                 self._stop_expanding(root, answer)
                 self._request_page(window)
             case Verdict.DENIED | Verdict.NOT_SET_UP:
-                self._windows[root] = []
-                not_set_up = answer.verdict is Verdict.NOT_SET_UP
-                yield ListClosed(root=root, refused=refusal_reason(answer), not_set_up=not_set_up)
+                yield self._close(root, answer)
+            case Verdict.GONE if root.single:
+                yield self._close(root, answer)
             case Verdict.CURSOR_GONE if step_back(window):
                 self._request_page(window)
             case _:
                 raise refused(answer.request, answer.refusal)
+
+    def _close(self, root: StripeList, answer: Answer) -> ListClosed:
+        self._windows[root] = []
+        nothing_there = answer.verdict is not Verdict.DENIED
+        return ListClosed(root=root, refused=refusal_reason(answer), not_set_up=nothing_there)
 
     def _take_unit(self, window: Window, answer: Answer) -> None:
         root = window.root

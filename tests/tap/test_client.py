@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
 from tap_stripe_events.errors import KeyRefusedError, NotAListError, RequestRefusedError, RetriesSpentError
 from tap_stripe_events.limits import Verdict
