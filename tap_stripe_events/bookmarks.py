@@ -1,6 +1,7 @@
 """The Singer state of the tap, and the only place that knows its keys.
 
     {"account": {"id": "acct_…", "livemode": false},
+     "written_at": "2026-11-24T08:20:00.123Z",             when this state was written; it only grows
      "bookmarks": {"charge": {
          "backfill_started_at": "2026-11-24T08:00:00Z",    the first listing ever
          "backfill_finished_at": "2026-11-24T08:20:00Z",
@@ -15,6 +16,7 @@ Whether a listing goes on or begins anew is read from here, never inferred from 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tap_stripe_events.clock import iso, unix
@@ -71,6 +73,23 @@ class Bookmarks:
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
+        self._changed = True
+
+    def stamp(self, now: float) -> bool:
+        """Say when the state is written, if there is anything new in it; return whether there is.
+
+        Args:
+            now: The machine's time. A clock that was set back does not set the state back.
+        """
+        if not self._changed:
+            return False
+        milliseconds = int(now * 1000)
+        if written := self._state.get("written_at"):
+            milliseconds = max(milliseconds, round(datetime.fromisoformat(written).timestamp() * 1000) + 1)
+        moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+        self._state["written_at"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._changed = False
+        return True
 
     def claim(self, account_id: str | None, *, livemode: bool) -> None:
         """Say whose state this is.
@@ -102,6 +121,10 @@ class Bookmarks:
         bookmark: dict[str, Any] = self._state.setdefault("bookmarks", {}).setdefault(stream, {})
         return bookmark
 
+    def _change(self, stream: str) -> dict[str, Any]:
+        self._changed = True
+        return self._stream(stream)
+
     def listing_since(self, stream: str) -> int | None:
         """Return when the listing under way began, in Unix time; None if none is."""
         started = self._stream(stream).get("listing_started_at")
@@ -109,7 +132,7 @@ class Bookmarks:
 
     def begin_listing(self, stream: str, second: int) -> None:
         """Note that a listing of the stream begins."""
-        bookmark = self._stream(stream)
+        bookmark = self._change(stream)
         bookmark.setdefault("backfill_started_at", iso(second))
         bookmark.setdefault("backfill_finished_at", None)
         bookmark["listing_started_at"] = iso(second)
@@ -121,7 +144,7 @@ class Bookmarks:
             stream: The stream.
             second: Now, on Stripe's clock.
         """
-        bookmark = self._stream(stream)
+        bookmark = self._change(stream)
         bookmark["listed_at"] = bookmark["listing_started_at"]
         bookmark["listing_started_at"] = None
         if bookmark.get("backfill_finished_at") is None:
@@ -134,13 +157,13 @@ class Bookmarks:
 
     def set_windows(self, stream: str, path: str, windows: Iterable[OpenWindow]) -> None:
         """Replace the open windows of one of the stream's lists."""
-        bookmark = self._stream(stream)
+        bookmark = self._change(stream)
         others = [each for each in bookmark.get("open_windows", ()) if each["list"] != path]
         bookmark["open_windows"] = others + [each.to_json() for each in windows]
 
     def deny(self, stream: str, reason: str, second: int) -> None:
         """Note that Stripe refuses the stream. Its listing ends here, unfinished."""
-        bookmark = self._stream(stream)
+        bookmark = self._change(stream)
         since = (bookmark.get("denied") or {}).get("since") or iso(second)
         bookmark["denied"] = {"since": since, "reason": reason}
         bookmark["listing_started_at"] = None
@@ -148,7 +171,7 @@ class Bookmarks:
 
     def allow(self, stream: str) -> None:
         """Note that Stripe lets the stream be read."""
-        self._stream(stream).pop("denied", None)
+        self._change(stream).pop("denied", None)
 
     def denied(self, stream: str) -> str | None:
         """Return why the stream is refused; None if it is not."""

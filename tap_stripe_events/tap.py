@@ -1,8 +1,10 @@
 """The tap: settings, discovery, `--test`, and the shared run that its streams pull from."""
 
+import copy
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
@@ -12,6 +14,7 @@ import click
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
@@ -103,6 +106,7 @@ class TapStripeEvents(Tap):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._run: Run | None = None
         self._client: StripeClient | None = None
+        self._bookmarks: Bookmarks | None = None
         super().__init__(*args, **kwargs)
         # The SDK times and counts stream by stream; ours are read together, so its figures would mislead.
         self.metrics_logger.setLevel(logging.WARNING)
@@ -135,7 +139,7 @@ class TapStripeEvents(Tap):
     def run(self) -> Run:
         """The run that all streams pull from; it begins when the first one does."""
         if self._run is None:
-            bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
+            bookmarks = self._bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
             self._identify(bookmarks)
             streams = names_by_stream()
             selected = [streams[each.name] for each in self.streams.values() if each.selected]
@@ -164,13 +168,15 @@ class TapStripeEvents(Tap):
         bookmarks = self.state.get("bookmarks", {})
         for stream in [each for each, bookmark in bookmarks.items() if not bookmark]:
             del bookmarks[stream]  # the SDK's empty entries for streams that say nothing
-        self.state_writer.write_state(self.state)
+        if self._bookmarks is not None and self._bookmarks.stamp(time.time()):
+            self.write_message(StateMessage(value=self.state))
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take in the state of the last run; the account stands beside the SDK's bookmarks."""
         super().load_state(state)
-        if account := state.get("account"):
-            cast("dict[str, Any]", self.state)["account"] = dict(account)
+        for key in ("account", "written_at"):
+            if key in state:
+                cast("dict[str, Any]", self.state)[key] = copy.deepcopy(state[key])
 
     def _reset_state_progress_markers(self) -> None:
         """Begin the run: the SDK calls this first of all, before it writes the first STATE."""

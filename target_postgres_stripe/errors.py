@@ -140,9 +140,9 @@ class OtherModeError(TargetError):
 class StateAheadError(TargetError):
     """The STATE promises rows that this database never got."""
 
-    def __init__(self, *, schema: str, stream: str, field: str, stored: str | None, incoming: str) -> None:
+    def __init__(self, *, schema: str, whose: str, field: str, stored: str | None, incoming: str) -> None:
         super().__init__(
-            f"The tap's state is ahead of schema {schema!r}: stream {stream!r} says {field} = {incoming}, the database "
+            f"The tap's state is ahead of schema {schema!r}: {whose} says {field} = {incoming}, the database "
             f"recorded {stored or 'none'}. It was restored from a backup or is another database. Nothing was written. "
             f"Restore the newer database, or run `meltano state clear` for this job so that everything is read again."
         )

@@ -87,7 +87,7 @@ class Loader:
             return
         with self._failures():
             connection = self._connection()
-            stored = status.Identity(account_id=None, livemode=None)
+            stored = status.Identity()
             bookmarks: dict[str, Any] = {}
             if tables.has_bookkeeping(connection, self._schema):
                 stored = status.stored_identity(connection, self._schema)
@@ -95,7 +95,7 @@ class Loader:
             if not self._in_transaction:
                 connection.rollback()
         status.check_identity(self._schema, stored, incoming)
-        status.check_not_ahead(self._schema, bookmarks, state)
+        status.check_not_ahead(self._schema, stored, bookmarks, state)
         self._identity = stored
 
     def check_identity(self, state: Mapping[str, Any]) -> None:

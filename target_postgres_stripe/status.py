@@ -24,17 +24,23 @@ MOMENTS = ("backfill_started_at", "backfill_finished_at", "listed_at", "events_a
 """The parts of this project's bookmarks that only grow, each a column of ``_sync_status``."""
 
 
+WRITTEN_AT = "written_at"
+"""When the tap wrote a STATE: it only grows, so it tells which of two STATEs is the later one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Whose rows these are.
+    """Whose rows these are, and how far they are.
 
     Attributes:
         account_id: The Stripe account, None if not known (yet).
         livemode: Whether it is live mode, None if not known.
+        written_at: When the last STATE was written, None if it does not say.
     """
 
-    account_id: str | None
-    livemode: bool | None
+    account_id: str | None = None
+    livemode: bool | None = None
+    written_at: datetime | None = None
 
 
 def identity_of(state: Any) -> Identity | None:
@@ -42,7 +48,9 @@ def identity_of(state: Any) -> Identity | None:
     account = state.get("account") if isinstance(state, dict) else None
     if not isinstance(account, dict):
         return None
-    return Identity(account_id=account.get("id"), livemode=account.get("livemode"))
+    return Identity(
+        account_id=account.get("id"), livemode=account.get("livemode"), written_at=moment_of(state, WRITTEN_AT)
+    )
 
 
 def bookmarks_of(state: Any) -> dict[str, Any]:
@@ -63,30 +71,37 @@ def check_identity(schema: str, stored: Identity, incoming: Identity) -> None:
         raise OtherAccountError(schema=schema, stored=stored.account_id, incoming=incoming.account_id)
 
 
-def check_not_ahead(schema: str, stored: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> None:
+def check_not_ahead(
+    schema: str, stored: Identity, bookmarks: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]
+) -> None:
     """Refuse a run's first STATE if it says more than the database recorded.
 
     A STATE is only ever emitted after the same bookmarks were committed, so the database is at least as far, unless it
-    was restored or is another one. Ahead is: a moment in a bookmark is later than the stored one, or none is stored.
+    was restored or is another one. Ahead is: it was written later than the last one stored, or a moment in a bookmark
+    is later than the stored one; a moment that is not stored is the earliest of all.
 
     Args:
         schema: The schema's name, for the message.
-        stored: The bookmark of each stream in ``_sync_status``.
+        stored: What ``_sync`` records.
+        bookmarks: The bookmark of each stream in ``_sync_status``.
         state: The STATE.
 
     Raises:
         StateAheadError: It does.
     """
+
+    def compare(whose: str, field: str, recorded: datetime | None, incoming: datetime | None) -> None:
+        if incoming is not None and (recorded is None or recorded < incoming):
+            raise StateAheadError(
+                schema=schema, whose=whose, field=field,
+                stored=recorded.isoformat() if recorded else None, incoming=incoming.isoformat(),
+            )  # fmt: skip
+
     for stream, bookmark in bookmarks_of(state).items():
-        recorded = stored.get(stream, {})
+        recorded = bookmarks.get(stream, {})
         for field in MOMENTS:
-            incoming = moment_of(bookmark, field)
-            found = moment_of(recorded, field)
-            if incoming is not None and (found is None or found < incoming):
-                raise StateAheadError(
-                    schema=schema, stream=stream, field=field,
-                    stored=found.isoformat() if found else None, incoming=incoming.isoformat(),
-                )  # fmt: skip
+            compare(f"stream {stream!r}", field, moment_of(recorded, field), moment_of(bookmark, field))
+    compare("it", WRITTEN_AT, stored.written_at, moment_of(state, WRITTEN_AT))
 
 
 def moment_of(bookmark: Any, field: str) -> datetime | None:
@@ -109,8 +124,9 @@ def denied_reason(bookmark: Any) -> str | None:
 
 def stored_identity(connection: psycopg.Connection[Any], schema: str) -> Identity:
     """Whose rows the schema holds."""
-    row = connection.execute(f"SELECT account_id, livemode FROM {quoted(schema)}._sync").fetchone()
-    return Identity(account_id=row[0], livemode=row[1]) if row else Identity(account_id=None, livemode=None)
+    columns = "account_id, livemode, state_written_at"
+    row = connection.execute(f"SELECT {columns} FROM {quoted(schema)}._sync").fetchone()
+    return Identity(account_id=row[0], livemode=row[1], written_at=row[2]) if row else Identity()
 
 
 def stored_bookmarks(connection: psycopg.Connection[Any], schema: str) -> dict[str, Any]:
@@ -119,16 +135,18 @@ def stored_bookmarks(connection: psycopg.Connection[Any], schema: str) -> dict[s
 
 
 def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: Identity) -> Identity:
-    """Record what was not known of the account; returns what is known now."""
+    """Record what was not known of the account, and how far the STATE is; returns what is known now."""
     stored = stored_identity(connection, schema)
     check_identity(schema, stored, incoming)
     known = Identity(
         account_id=stored.account_id or incoming.account_id,
         livemode=incoming.livemode if stored.livemode is None else stored.livemode,
+        written_at=incoming.written_at or stored.written_at,
     )
     if known != stored:
         connection.execute(
-            f"UPDATE {quoted(schema)}._sync SET account_id = %s, livemode = %s", (known.account_id, known.livemode)
+            f"UPDATE {quoted(schema)}._sync SET account_id = %s, livemode = %s, state_written_at = %s",
+            (known.account_id, known.livemode, known.written_at),
         )
     return known
 

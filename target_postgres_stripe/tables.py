@@ -38,6 +38,7 @@ BOOKKEEPING = {
     "PRIMARY KEY (stream, key)",
     "_tombstones": "stream text, key jsonb, as_of timestamptz NOT NULL, PRIMARY KEY (stream, key)",
     "_sync": "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), livemode boolean, account_id text, "
+    "state_written_at timestamptz, "
     "created_at timestamptz NOT NULL DEFAULT now()",
     "_sync_status": "stream text PRIMARY KEY, bookmark jsonb, updated_at timestamptz NOT NULL DEFAULT now(), "
     "backfill_started_at timestamptz, backfill_finished_at timestamptz, listed_at timestamptz, "

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fix_sandbox import Http
+from fix_sandbox import NOW, Http
 from oracle import Oracle, StripeObject, parse_truth
 
+from stripe_sandbox.sandbox import Sandbox
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from oracle import Expectation
-
-    from stripe_sandbox.sandbox import Sandbox
 
 SHOWN_ON_REQUEST = {"plan": ("tiers",), "price": ("currency_options", "tiers")}
 """Fields that are only in answers to requests which ask for them, as the tap's do."""
@@ -46,10 +47,12 @@ class StripeAccount:
     def first(self, object_type: str, **facts: Any) -> StripeObject:
         """An object of a type with these facts; ``None`` asks for the absence of one."""
         return next(
-            each
-            for each in parse_truth(self.lines(object_type))
-            if all(each.facts.get(name) == value for name, value in facts.items())
+            each for each in self.all(object_type) if all(each.facts.get(name) == facts[name] for name in facts)
         )
+
+    def all(self, object_type: str) -> list[StripeObject]:
+        """All objects of a type."""
+        return list(parse_truth(self.lines(object_type)))
 
     def change(self, object_type: str, key: str, **values: Any) -> None:
         """Change an object; no event says so."""
@@ -91,6 +94,16 @@ class StripeAccount:
         answer = self._http.get(f"/v1/{each.object}s/{each.key}", {"expand[]": list(fields)})
         shown = json.loads(answer.content, parse_float=Decimal)
         return replace(each, body={**each.body, **{name: shown[name] for name in fields if name in shown}})
+
+
+@contextmanager
+def stripe_account(account: str = "empty", **options: Any) -> Iterator[StripeAccount]:
+    """A sandbox on a clock that stands, in a thread."""
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox(account=account, **{"now": NOW, **options}))
+        http = Http(sandbox.url)
+        stack.callback(http.close)
+        yield StripeAccount(sandbox, http)
 
 
 def busiest_second(moments: Iterable[float]) -> int:

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from conftest import PASSWORD, PLANTED_SECRETS
 from oracle import parse_truth
+from planted import PASSWORD, PLANTED_SECRETS
 from psycopg import sql
 
 SECRET_SHAPES = (r"whsec_[A-Za-z0-9]", r"[a-z]+_secret_[A-Za-z0-9]")

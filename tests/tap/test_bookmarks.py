@@ -83,3 +83,14 @@ def test_an_account_that_becomes_known_later_is_noted() -> None:
     assert Bookmarks(state).account_id is None
     Bookmarks(state).claim("acct_1", livemode=True)
     assert Bookmarks(state).account_id == "acct_1"
+
+
+def test_the_state_says_when_it_was_written_and_only_if_it_changed() -> None:
+    state: dict[str, Any] = {}
+    bookmarks = Bookmarks(state)
+    assert bookmarks.stamp(START + 0.25)
+    assert state["written_at"] == iso(START)[:-1] + ".250Z"
+    assert not bookmarks.stamp(START + 1)
+    bookmarks.begin_listing("charge", START)
+    assert bookmarks.stamp(START - 3600)  # the clock was set back
+    assert state["written_at"] == iso(START)[:-1] + ".251Z"

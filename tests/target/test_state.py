@@ -198,3 +198,13 @@ def test_files_of_records_are_refused(load):
 
 def test_a_version_of_a_stream_that_never_came_is_no_concern(load):
     assert load(state(), {"type": "ACTIVATE_VERSION", "stream": "other", "version": 1}, state()) != []
+
+
+def test_a_state_written_later_than_the_last_one_stored_is_ahead(load, rows):
+    # In the middle of one backfill the moments in the bookmarks stand still; the state's own moment does not.
+    earlier, later = ({**state(customer=STARTED)["value"], "written_at": f"2026-01-01T00:0{n}:00Z"} for n in (1, 2))
+    load(state(), CUSTOMER, customer("a"), {"type": "STATE", "value": earlier})
+    assert rows("SELECT state_written_at::text FROM stripe._sync") == [("2026-01-01 00:01:00+00",)]
+    load({"type": "STATE", "value": earlier})
+    with pytest.raises(StateAheadError, match="it says written_at = 2026-01-01T00:02:00"):
+        load({"type": "STATE", "value": later})
