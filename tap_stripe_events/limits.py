@@ -72,7 +72,7 @@ def verdict(status: int, headers: Mapping[str, str], refusal: Refusal | None) ->
         return Verdict.KEY_REFUSED
     if refusal is None:
         # Not Stripe's own words: something between here and Stripe spoke, such as a proxy's error page.
-        return Verdict.RETRY if status in {403, 404, 408} else Verdict.REFUSED
+        return Verdict.RETRY if status in {403, 408} else Verdict.REFUSED
     return _meaning(status, refusal)
 
 

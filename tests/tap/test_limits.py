@@ -34,7 +34,7 @@ def refusal(status: int = 400, **fields: Any) -> Refusal:
         (401, {}, refusal(401), Verdict.KEY_REFUSED),
         (403, {}, refusal(403, message="Having the 'rak_charge_read' permission …"), Verdict.DENIED),
         (403, {}, None, Verdict.RETRY),
-        (404, {}, None, Verdict.RETRY),
+        (404, {}, None, Verdict.REFUSED),
         (404, {}, refusal(404, code="resource_missing", parameter="id"), Verdict.GONE),
         (400, {}, refusal(code="resource_missing", parameter="starting_after"), Verdict.CURSOR_GONE),
         (400, {}, refusal(code="resource_missing", parameter="customer"), Verdict.GONE),
