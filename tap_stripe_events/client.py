@@ -24,7 +24,14 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from tap_stripe_events.clock import Clock, StripeClock
-from tap_stripe_events.errors import KeyRefusedError, NotAListError, RequestRefusedError, RetriesSpentError, TapError
+from tap_stripe_events.errors import (
+    KeyRefusedError,
+    NotAListError,
+    NotStripeError,
+    RequestRefusedError,
+    RetriesSpentError,
+    TapError,
+)
 from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
 
 _TRIES = 9  # with waits of 0.5, 1, 2 … 30 s: about two minutes
@@ -261,7 +268,10 @@ class StripeClient:
                 ending=self._key_ending, status=response.status_code, code=code, request=request_id
             ) from None
         if meaning is Verdict.REFUSED:
-            raise refused(request, refusal, response.status_code)
+            if refusal is None:
+                status = response.status_code
+                raise NotStripeError(path=request.endpoint, status=status, api_url=self.api_url)
+            raise refused(request, refusal)
         return Answer(
             request=request,
             verdict=meaning,
@@ -310,15 +320,15 @@ def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], b
     return elements, answer.body.get("has_more") is True
 
 
-def refused(request: Request, refusal: Refusal | None, status: int = 0) -> RequestRefusedError:
+def refused(request: Request, refusal: Refusal | None) -> RequestRefusedError:
     """Return the error that ends the run over a refused request."""
     return RequestRefusedError(
         path=request.endpoint,
-        status=refusal.status if refusal else status,
-        code=refusal.code if refusal else "no Stripe error in the body",
+        status=refusal.status if refusal else "unknown",
+        code=refusal.code if refusal else "unknown",
         parameter=refusal.parameter if refusal else "unknown",
         request=refusal.request if refusal else "unknown",
-        reason=(refusal.message if refusal else "the body is not Stripe's").rstrip("."),
+        reason=refusal.message.rstrip(".") if refusal else "unknown",
         stream=getattr(request.purpose, "stream", "in question"),
     )
 

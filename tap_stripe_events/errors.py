@@ -30,6 +30,13 @@ class RequestRefusedError(TapError):
     """
 
 
+class NotStripeError(TapError):
+    """
+    GET {path} answered HTTP {status} with a body that is not Stripe's. Nothing was lost: the state is saved up to here.
+    Check the setting api_url, which is {api_url}, and what stands between here and there.
+    """
+
+
 class RetriesSpentError(TapError):
     """
     Stripe did not answer GET {path} in {tries} tries over {seconds:.0f} s; the last one ended with: {reason}. Nothing

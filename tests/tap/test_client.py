@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
-from tap_stripe_events.errors import KeyRefusedError, NotAListError, RequestRefusedError, RetriesSpentError
+from tap_stripe_events.errors import (
+    KeyRefusedError,
+    NotAListError,
+    NotStripeError,
+    RequestRefusedError,
+    RetriesSpentError,
+)
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import API_VERSION
 
@@ -183,3 +189,11 @@ def test_floats_and_long_integers_keep_their_digits(make_stripe: Callable[..., S
 )
 def test_what_utf8_cannot_hold_is_replaced(make_stripe: Callable[..., StripeClient], sent: bytes, decoded: Any) -> None:
     assert make_stripe("http://127.0.0.1:9")._decoded(sent) == decoded
+
+
+def test_what_is_not_stripe_is_not_asked_twice(full_sandbox: Any, make_stripe: Callable[..., StripeClient]) -> None:
+    elsewhere = Request(path="/_sandbox/nothing", endpoint="/_sandbox/nothing")
+    stripe = make_stripe(full_sandbox.url)
+    with pytest.raises(NotStripeError, match=r"HTTP 404 with a body that is not Stripe's.*Check the setting api_url"):
+        stripe.get(elsewhere)
+    assert stripe.requests_sent <= 1
