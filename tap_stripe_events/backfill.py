@@ -98,7 +98,8 @@ class Backfill:
         self._floor = floor
         self._windows = {root: [Window.resumed(root, each) for each in rest] for root, rest in windows.items()}
         self._pages: deque[Request] = deque()
-        self._children = Children(selected=selected, floor=floor)
+        being_listed = {name for root, rest in windows.items() for name in root.objects if rest}
+        self._children = Children(selected=selected, floor=floor, being_listed=being_listed)
         self._copies_sent = Memory()
         self._unknown_types: set[str] = set()
         self.skipped: dict[StripeList, int] = {}
@@ -174,18 +175,24 @@ class Backfill:
                 self._stop_expanding(root, answer)
                 self._request_page(window)
             case Verdict.DENIED | Verdict.NOT_SET_UP:
-                yield self._close(root, answer)
+                yield from self._refuse(root, answer)
             case Verdict.GONE if root.single:
-                yield self._close(root, answer)
+                yield from self._refuse(root, answer)
             case Verdict.CURSOR_GONE if step_back(window):
                 self._request_page(window)
             case _:
                 raise refused(answer.request, answer.refusal)
 
-    def _close(self, root: StripeList, answer: Answer) -> ListClosed:
+    def _refuse(self, root: StripeList, answer: Answer) -> Iterator[Item]:
         self._windows[root] = []
         nothing_there = answer.verdict is not Verdict.DENIED
-        return ListClosed(root=root, refused=refusal_reason(answer), not_set_up=nothing_there)
+        yield from self._closed(ListClosed(root=root, refused=refusal_reason(answer), not_set_up=nothing_there))
+
+    def _closed(self, closed: ListClosed) -> Iterator[Item]:
+        yield closed
+        for name in closed.root.objects:
+            if not any(self._windows[root] for root in self._windows if name in root.objects):
+                yield from self._deliver(*self._children.listed(name))
 
     def _take_unit(self, window: Window, answer: Answer) -> None:
         root = window.root
@@ -428,7 +435,7 @@ class Backfill:
         if moved:
             yield WindowsMoved(root=window.root, windows=tuple(each.bookmark() for each in open_windows))
         if not open_windows:
-            yield ListClosed(root=window.root)
+            yield from self._closed(ListClosed(root=window.root))
 
     def _with_children(self, parent: Parent) -> Change:
         """Return a parent's change with the ids of its children, where their complete list is known."""

@@ -48,9 +48,10 @@ class Children:
     Args:
         selected: The object types whose rows are wanted.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
+        being_listed: The object types whose own lists are being read.
     """
 
-    def __init__(self, *, selected: Collection[str], floor: int | None) -> None:
+    def __init__(self, *, selected: Collection[str], floor: int | None, being_listed: Collection[str] = ()) -> None:
         self.queue: deque[Request] = deque()
         self._selected = frozenset(selected)
         self._floor = floor
@@ -62,6 +63,8 @@ class Children:
         self._samples_open: dict[StripeList, int] = {}
         self._undecided: dict[StripeList, list[tuple[Unit, Parent, Ask]]] = {}
         self._distrusted: set[StripeList] = set()
+        self._being_listed = set(being_listed)
+        self._unlisted: dict[str, list[tuple[Unit, Parent, Ask, StripeList]]] = {}  # object type → references to it
         self._asked_once = Memory()
 
     def wants(self, child: StripeList) -> bool:
@@ -92,6 +95,10 @@ class Children:
         """Ask for a child list, unless the record says there is nothing in it."""
         if not self.wants(child):
             return
+        if child.single and child.objects[0] in self._being_listed:
+            unit.open += 1  # its own list may bring the object, which saves the request
+            self._unlisted.setdefault(child.objects[0], []).append((unit, parent, ask, child))
+            return
         sample = False
         if child not in self._distrusted and (ask.only_sampled or _says_nothing(parent.json, ask)):
             may_be_wrong = ask.sampled or ask.only_sampled
@@ -120,6 +127,15 @@ class Children:
     def seen(self, path: str, identifier: str) -> None:
         """Note that an object has been read, so that it need not be asked for by a reference to it."""
         self._asked_once.add((path, identifier))
+
+    def listed(self, name: str) -> list[Window]:
+        """Ask for the objects of a type that were only referred to, now that its own lists are read."""
+        self._being_listed.discard(name)
+        waiting = self._unlisted.pop(name, [])
+        for unit, parent, ask, child in waiting:
+            unit.open -= 1
+            self.ask(unit, parent, ask, child)
+        return [unit.window for unit, *_ in waiting]
 
     def answered(self, purpose: ChildPurpose, *, found: bool) -> list[Window]:
         """Take in what the first page of a child list told about the signals of its kind.

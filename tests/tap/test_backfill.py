@@ -364,3 +364,28 @@ def test_a_test_clocks_customers_are_read_with_their_family() -> None:
     assert ids(items, "customer") == ["cus_1"]
     assert ids(items, "payment_method") == ["pm_1"]
     assert ids(items, "subscription_schedule") == ["sub_sched_1"]
+
+
+def test_what_its_own_list_brings_is_not_asked_for_by_reference() -> None:
+    def invoice(number: int) -> dict[str, Any]:
+        pricing = {"price_details": {"price": f"price_{number}", "product": "prod_1"}}
+        line = {"id": f"il_{number}", "object": "line_item", "pricing": pricing}
+        return {
+            "id": f"in_{number}",
+            "object": "invoice",
+            "created": NOW - number,
+            "lines": {"object": "list", "data": [line], "has_more": False},
+        }
+
+    prices = [{"id": f"price_{each}", "object": "price", "active": True, "created": NOW - each} for each in range(29)]
+    lists = {
+        "/v1/invoices": [invoice(each) for each in range(30)],
+        "/v1/prices": prices,
+        "/v1/prices/price_29": {"id": "price_29", "object": "price", "active": True},
+    }
+    stripe = StandInStripe(lists, seed=3)
+    windows = whole("/v1/invoices") | whole("/v1/prices")
+    items = list(backfill(stripe, windows, "invoice", "line_item", "price").run())
+    assert sorted(ids(items, "price")) == sorted(f"price_{each}" for each in range(30))
+    assert len(ids(items, "invoice")) == 30
+    assert [each.path for each in stripe.requests if each.path.startswith("/v1/prices/")] == ["/v1/prices/price_29"]
