@@ -5,12 +5,15 @@
      "bookmarks": {"charge": {
          "backfill_started_at": "2026-11-24T08:00:00Z",    the first listing ever
          "backfill_finished_at": "2026-11-24T08:20:00Z",
-         "listing_started_at": null,                       set while a listing is under way
+         "listing_started_at": null,                       set while a listing is under way,
+         "listing_from": null,                             with its start date
+         "not_read": {"/v1/charges": "the key lacks …"},   and the lists that Stripe refused it
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
          "open_windows": [{"list": "/v1/charges", "from": …, "to": …, "after": "ch_…", "after_created": …}],
          "denied": {"since": "…", "reason": "…"}}}}
 
 A window is a stretch of `created`, half-open, or the whole list; `after` is the last object of it that was delivered.
+Windows are kept with the stream that a list is named after, whether or not that is selected.
 Whether a listing goes on or begins anew is read from here, never inferred from anything else.
 """
 
@@ -130,12 +133,44 @@ class Bookmarks:
         started = self._stream(stream).get("listing_started_at")
         return None if started is None else unix(started)
 
-    def begin_listing(self, stream: str, second: int) -> None:
-        """Note that a listing of the stream begins."""
+    def listings(self) -> dict[str, int]:
+        """Return the streams with a listing under way, and when it began, in Unix time."""
+        found = {stream: self.listing_since(stream) for stream in self._state.get("bookmarks", {})}
+        return {stream: second for stream, second in found.items() if second is not None}
+
+    def listing_floor(self, stream: str) -> int | None:
+        """Return the start date of the listing under way, in Unix time; None: everything."""
+        floor = self._stream(stream).get("listing_from")
+        return None if floor is None else unix(floor)
+
+    def listed_at(self, stream: str) -> int | None:
+        """Return when the last listing that was finished began, in Unix time; None if none was."""
+        listed = self._stream(stream).get("listed_at")
+        return None if listed is None else unix(listed)
+
+    def begin_listing(self, stream: str, second: int, floor: int | None = None) -> None:
+        """Note that a listing of the stream begins, of what was created since `floor`."""
         bookmark = self._change(stream)
         bookmark.setdefault("backfill_started_at", iso(second))
         bookmark.setdefault("backfill_finished_at", None)
         bookmark["listing_started_at"] = iso(second)
+        bookmark["listing_from"] = None if floor is None else iso(floor)
+        bookmark.pop("not_read", None)
+
+    def abandon_listing(self, stream: str) -> None:
+        """Note that the listing under way will not be finished: the next one begins anew."""
+        bookmark = self._change(stream)
+        bookmark["listing_started_at"] = None
+        bookmark.pop("listing_from", None)
+        bookmark.pop("not_read", None)
+
+    def leave_out(self, stream: str, path: str, reason: str) -> None:
+        """Note that the listing under way lacks what is in a list, since Stripe refuses that."""
+        self._change(stream).setdefault("not_read", {})[path] = reason
+
+    def not_read(self, stream: str) -> dict[str, str]:
+        """Return the paths of the lists that the listing under way lacks, and why."""
+        return dict(self._stream(stream).get("not_read") or {})
 
     def finish_listing(self, stream: str, second: int) -> None:
         """Note that the listing under way is finished.
@@ -146,7 +181,7 @@ class Bookmarks:
         """
         bookmark = self._change(stream)
         bookmark["listed_at"] = bookmark["listing_started_at"]
-        bookmark["listing_started_at"] = None
+        self.abandon_listing(stream)
         if bookmark.get("backfill_finished_at") is None:
             bookmark["backfill_finished_at"] = iso(second)
 
@@ -166,8 +201,7 @@ class Bookmarks:
         bookmark = self._change(stream)
         since = (bookmark.get("denied") or {}).get("since") or iso(second)
         bookmark["denied"] = {"since": since, "reason": reason}
-        bookmark["listing_started_at"] = None
-        bookmark["open_windows"] = []
+        self.abandon_listing(stream)
 
     def allow(self, stream: str) -> None:
         """Note that Stripe lets the stream be read."""

@@ -61,7 +61,7 @@ def _roots_of(name: str, path: tuple[str, ...], *, optional: bool) -> Iterator[S
     for each in STRIPE_LISTS:
         if name not in each.objects or not each.passes:
             continue
-        if each.parent is None:
+        if each.parent is None and not (each.single and path):  # an account's own objects lead nowhere
             yield each
         for ask in each.asks:
             if optional or not ask.optional:

@@ -5,7 +5,7 @@ stream pulls for others is handed to them on the spot, so `Run.until` is a pump 
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, WindowsMoved
@@ -13,8 +13,8 @@ from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
 from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock
-from tap_stripe_events.families import names_by_stream, needed_roots, roots_of
-from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.families import names_by_stream, needed_roots, root_lists, roots_of
+from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs
@@ -62,7 +62,6 @@ class Run:
         self._floor = floor
         self._clock = clock or Clock()
         self._open: dict[str, set[StripeList]] = {}  # stream → root lists that still feed it
-        self._refused: dict[str, str] = {}  # stream → why its listing is not whole
         self._versions: dict[str, int] = {}
         self._delivered: dict[str, int] = {}
         self._not_set_up: dict[str, list[str]] = {}  # Stripe's reason → paths
@@ -75,12 +74,15 @@ class Run:
         Raises:
             TapError: The run cannot go on.
         """
-        while self.exit_code is None:
-            item = next(self._items, Checkpoint())
+        if self.exit_code is not None:
+            return
+        for item in self._items:
             if item is not None:
                 yield item
-            if stream not in self._open and (isinstance(item, Checkpoint) or not self._open):
+            if self.exit_code is not None:
                 return
+            if isinstance(item, Checkpoint) and stream not in self._open and self._open:
+                return  # what else the run brings is for others; its last words are for the last stream
 
     def stop(self, exit_code: int) -> None:
         """Deliver nothing more after the present item. What the bookmarks say stays true."""
@@ -135,42 +137,54 @@ class Run:
 
     def _begin(self) -> dict[StripeList, tuple[OpenWindow, ...]]:
         """Decide what to read: the rest of a listing that was interrupted, or everything anew."""
+        bookmarks = self._bookmarks
         streams = {stream_name(name): name for name in sorted(self._selected) if roots_of(name)}
+        needed = needed_roots(self._selected)
+        for stream in bookmarks.listings():
+            if stream not in streams or bookmarks.listing_floor(stream) != self._floor:
+                bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
+        under_way = bookmarks.listings()
         second = self._client.stripe_clock.second()
-        under_way = {each for each in streams if self._bookmarks.listing_since(each) is not None}
         again: set[StripeList] = set()
         for stream, name in streams.items():
-            denied = self._bookmarks.denied(stream) is not None
-            if under_way and (stream in under_way or denied):
-                continue
-            self._bookmarks.begin_listing(stream, second)
-            again |= roots_of(name)
-        windows: dict[StripeList, tuple[OpenWindow, ...]] = {}
-        needed = needed_roots(self._selected)
-        for root in needed:
-            if root in again:
-                whole = [OpenWindow(path=root.path, parameters=dict(each)) for each in root.passes]
-                self._bookmarks.set_windows(_owner(root), root.path, whole)
-            windows[root] = self._bookmarks.windows(_owner(root), root.path)
-        for stream, name in streams.items():
-            since = self._bookmarks.listing_since(stream)
-            if since is None:
-                continue
+            if stream not in under_way and not self._is_done(stream, under_way):
+                bookmarks.begin_listing(stream, second, self._floor)
+                again |= roots_of(name, optional=True)
+        for stream, since in bookmarks.listings().items():
+            name = streams[stream]
             self._open[stream] = set(roots_of(name, optional=True)) & set(needed)
-            if self._shows_every_row(name, needed):
+            if STRIPE_OBJECTS[name].complete:
                 self._versions[stream] = since * 1000
+        windows = self._windows(needed, again)
         if under_way:
             rest = sum(len(each) for each in windows.values())
             _logger.info("Going on with an interrupted listing: %d open windows", rest)
         return windows
 
-    def _shows_every_row(self, name: str, read: Collection[StripeList]) -> bool:
-        """Whether this run sees every live row of a type, so that it can tell what is gone."""
-        if self._floor is not None and any(root.created for root in roots_of(name)):
+    def _windows(
+        self, needed: Collection[StripeList], again: Collection[StripeList]
+    ) -> dict[StripeList, tuple[OpenWindow, ...]]:
+        """Return what is to be read of the lists that are needed, and forget what was left of others."""
+        windows: dict[StripeList, tuple[OpenWindow, ...]] = {}
+        for root in root_lists():
+            owner = _owner(root)
+            if root in again and root in needed:
+                whole = [OpenWindow(path=root.path, parameters=dict(each)) for each in root.passes]
+                self._bookmarks.set_windows(owner, root.path, whole)
+            rest = self._bookmarks.windows(owner, root.path)
+            if root in needed:
+                windows[root] = rest
+            elif rest:
+                self._bookmarks.set_windows(owner, root.path, ())
+        return windows
+
+    def _is_done(self, stream: str, under_way: Mapping[str, int]) -> bool:
+        """Whether a stream had its turn in the listing that was interrupted."""
+        if not under_way:
             return False
-        # What only an optional list brings hangs on a test clock, and live accounts have none.
-        everywhere = self._bookmarks.livemode or roots_of(name, optional=True) <= set(read)
-        return STRIPE_OBJECTS[name].complete and everywhere
+        listed_at = self._bookmarks.listed_at(stream)
+        finished = listed_at is not None and listed_at >= min(under_way.values())
+        return finished or self._bookmarks.denied(stream) is not None
 
     def _close(self, closed: ListClosed) -> Iterator[Activate]:
         root = closed.root
@@ -178,30 +192,56 @@ class Run:
         if closed.refused is not None:
             self._warn(root.path, closed.refused, not_set_up=closed.not_set_up)
         for stream in [each for each, roots in self._open.items() if root in roots]:
-            if closed.refused is not None:
-                if names_by_stream()[stream] in root.objects:
-                    self._refused[stream] = closed.refused
-                elif not closed.not_set_up:
-                    self._refused.setdefault(stream, f"{root.path}, which it is found by, is refused: {closed.refused}")
+            if closed.refused is not None and self._lacks(stream, root, closed):
+                self._bookmarks.leave_out(stream, root.path, closed.refused)
             self._open[stream].discard(root)
             if not self._open[stream]:
                 del self._open[stream]
                 yield from self._finish(stream)
 
+    def _lacks(self, stream: str, root: StripeList, closed: ListClosed) -> bool:
+        """Whether a stream's listing is not whole without a list. What is not set up is only a detour without end."""
+        name = names_by_stream()[stream]
+        return not closed.not_set_up or name in root.objects or roots_of(name) == {root}
+
     def _finish(self, stream: str) -> Iterator[Activate]:
         second = self._client.stripe_clock.second()
-        if stream in self._refused:
-            self._bookmarks.deny(stream, self._refused[stream], second)
+        if reason := self._denial(stream):
+            self._bookmarks.deny(stream, reason, second)
             return
+        whole = not self._bookmarks.not_read(stream) and self._shows_every_row(stream)
         self._bookmarks.finish_listing(stream, second)
         self._bookmarks.allow(stream)
-        if stream in self._versions:
+        if whole:
             yield Activate(stream=stream, version=self._versions[stream])
+
+    def _denial(self, stream: str) -> str | None:
+        """Return why a stream counts as refused: a list of its own is, or all that lead to it."""
+        name = names_by_stream()[stream]
+        not_read = self._bookmarks.not_read(stream)
+        for each in STRIPE_LISTS:
+            if each.path in not_read and name in each.objects:
+                return not_read[each.path]
+        paths = [each.path for each in roots_of(name)]
+        if all(path in not_read for path in paths):
+            return f"{paths[0]}, which it is found by, is refused: {not_read[paths[0]]}"
+        return None
+
+    def _shows_every_row(self, stream: str) -> bool:
+        """Whether this listing sees every live row of a type, so that it can tell what is gone."""
+        if stream not in self._versions:
+            return False
+        name = names_by_stream()[stream]
+        if self._floor is not None and any(root.created for root in roots_of(name)):
+            return False
+        # What only an optional list brings hangs on a test clock, and live accounts have none.
+        return self._bookmarks.livemode or roots_of(name, optional=True) <= set(needed_roots(self._selected))
 
     def _deny_children(self, denied: ChildListDenied) -> None:
         self._warn(denied.child.path, denied.reason, not_set_up=denied.not_set_up)
         for name in denied.child.objects:
-            self._refused.setdefault(stream_name(name), denied.reason)
+            if stream_name(name) in self._open:
+                self._bookmarks.leave_out(stream_name(name), denied.child.path, denied.reason)
 
     def _warn(self, path: str, reason: str, *, not_set_up: bool) -> None:
         """Warn that a list is closed; what the account does not use is warned of once a reason, at the end."""
