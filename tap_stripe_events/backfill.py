@@ -18,11 +18,11 @@ from typing import TypeAlias
 
 from tap_stripe_events import changes
 from tap_stripe_events.bookmarks import OpenWindow
-from tap_stripe_events.changes import CHILDREN, Change, Found, Read, StripeJson
+from tap_stripe_events.changes import CHILDREN, GAP_FILLER, Change, Found, Read, StripeJson
 from tap_stripe_events.children import Children, Memory
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
-from tap_stripe_events.errors import EndlessListError
+from tap_stripe_events.errors import EndlessListError, UnfinishedListError
 from tap_stripe_events.families import asks_of, owned_child_types, owning_lists, retrieved_by_id
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_OBJECTS
@@ -121,6 +121,8 @@ class Backfill:
                 yield None
             else:
                 yield from self._take(answer)
+        if unfinished := [root.path for root, windows in self._windows.items() if windows]:
+            raise UnfinishedListError(paths=", ".join(unfinished))
 
     # Requests
 
@@ -245,17 +247,19 @@ class Backfill:
             case Verdict.DENIED | Verdict.NOT_EXPANDABLE if "expand[]" in purpose.parameters:
                 self._stop_expanding(child, answer)
                 del purpose.parameters["expand[]"]
-                self._children.queue.append(purpose.request())
+                self._children.queue.append(purpose.request(answer.request.parameters.get("starting_after")))
                 return
-            case Verdict.CURSOR_GONE if len(purpose.cursors) <= _CHILD_RESTARTS:
-                self._children.queue.append(purpose.request())
+            case Verdict.CURSOR_GONE if purpose.restarts < _CHILD_RESTARTS:
+                self._children.queue.append(purpose.restarted().request())
                 return
             case Verdict.DENIED | Verdict.NOT_SET_UP:
                 unit.open -= 1
                 yield from self._deny_child(child, answer)
-            case _:
+            case Verdict.GONE:
                 self.skipped[child] = self.skipped.get(child, 0) + 1
                 unit.open -= 1
+            case _:
+                raise refused(answer.request, answer.refusal)
         if "starting_after" not in answer.request.parameters:
             if found and purpose.sample and self._children.trusts(child):
                 _logger.warning("%s has rows where their parents say there are none: asking for all", child.path)
@@ -315,15 +319,16 @@ class Backfill:
 
     # Objects
 
-    def _type_of(self, a_list: StripeList, json_object: StripeJson) -> str | None:
+    def _type_of(self, a_list: StripeList | EmbeddedList, json_object: StripeJson) -> str | None:
         name = json_object.get("object")
-        if name in STRIPE_OBJECTS:
-            return str(name)
+        if isinstance(name, str) and name in STRIPE_OBJECTS:
+            return name
         if len(a_list.objects) == 1:
             return a_list.objects[0]
         if str(name) not in self._unknown_types:
             self._unknown_types.add(str(name))
-            _logger.warning("%s holds objects of an unknown type, %s: they have no table", a_list.path, str(name)[:60])
+            where = a_list.path if isinstance(a_list, StripeList) else a_list.field
+            _logger.warning("%s holds objects of an unknown type, %s: they have no table", where, str(name)[:60])
         return None
 
     def _take_object(
@@ -367,7 +372,7 @@ class Backfill:
         """Take an object apart and put the copies and dependents that it holds into the unit."""
         as_of = iso(answer.as_of)
         found = changes.read(what.json, what.name, as_of=as_of, columns=columns, secrets=answer.secrets)
-        if found is None or any(column not in found.change.record for column in found.object.key):
+        if found is None or not _has_key(found):
             _logger.warning("An object of type %s came without its key: it has no row", what.name)
             return None
         for copied in found.copies:
@@ -381,17 +386,18 @@ class Backfill:
         return found
 
     def _take_copy(self, unit: Unit, copied: Found, as_of: str, answer: Answer) -> None:
-        identity = (copied.name, str(copied.json.get("id")))
-        if identity in self._copies_sent:
-            return
-        self._copies_sent.add(identity)
         stale = changes.copy_as_of(copied.name, as_of)
+        if stale == GAP_FILLER:  # it fills a gap once
+            identity = (copied.name, str(copied.json.get("id")))
+            if identity in self._copies_sent:
+                return
+            self._copies_sent.add(identity)
         found = changes.read(copied.json, copied.name, as_of=stale, secrets=answer.secrets)
         if found is None:
             return
         for inner in found.copies:
             self._take_copy(unit, inner, as_of, answer)
-        if copied.name in self._selected and all(column in found.change.record for column in found.object.key):
+        if copied.name in self._selected and _has_key(found):
             unit.held.append(found.change)
 
     def _take_elements(
@@ -401,7 +407,7 @@ class Backfill:
         columns = {parent_column(parent.read.object.name): parent.read.id}
         last = None
         for each in changes.elements(value):
-            found = self._take_object(unit, each.name, each.json, answer, columns)
+            found = self._take_object(unit, self._type_of(embedded, each), each, answer, columns)
             if found is not None:
                 last = found.id
                 if embedded.completed_by:
@@ -449,6 +455,10 @@ class Backfill:
         if known:
             parent.read.change.record[CHILDREN] = known
         return parent.read.change
+
+
+def _has_key(read: Read) -> bool:
+    return all(read.change.record.get(column) is not None for column in read.object.key)
 
 
 def refusal_reason(answer: Answer) -> str:

@@ -169,11 +169,10 @@ def copy_as_of(name: str, as_of: str) -> str:
     return GAP_FILLER if STRIPE_OBJECTS[name].announced else as_of
 
 
-def elements(value: StripeJson) -> Iterator[Found]:
-    """Yield the elements of an embedded list that have a table, each with its own type."""
-    for each in value.get("data") or ():
-        if isinstance(each, dict) and (name := each.get("object")) in STRIPE_OBJECTS:
-            yield Found(name=str(name), json=each)
+def elements(value: StripeJson) -> list[StripeJson]:
+    """Return the elements of an embedded list."""
+    found = value.get("data")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def field_value(json_object: StripeJson, path: str) -> tuple[bool, Any]:

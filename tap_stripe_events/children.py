@@ -60,7 +60,7 @@ class Children:
         self._needs: dict[str, bool] = {}
         self._waiting: dict[str, list[ChildPurpose]] = {}  # object type that is needed → who needs it
         self._samples: dict[StripeList, int] = {}
-        self._samples_open: dict[StripeList, int] = {}
+        self._samples_open: dict[StripeList, set[ChildPurpose]] = {}  # not answered yet
         self._undecided: dict[StripeList, list[tuple[Unit, Parent, Ask]]] = {}
         self._distrusted: set[StripeList] = set()
         self._being_listed = set(being_listed)
@@ -100,7 +100,7 @@ class Children:
             self._unlisted.setdefault(child.objects[0], []).append((unit, parent, ask, child))
             return
         sample = False
-        if child not in self._distrusted and (ask.only_sampled or _says_nothing(parent.json, ask)):
+        if self._spares(ask, child) and (ask.only_sampled or _says_nothing(parent.json, ask)):
             may_be_wrong = ask.sampled or ask.only_sampled
             sample = may_be_wrong and self._samples.get(child, 0) < _SAMPLE
             if may_be_wrong and not sample and self._samples_open.get(child):
@@ -143,11 +143,11 @@ class Children:
         Returns:
             The windows in which something was decided by that.
         """
-        if not purpose.sample:
+        if not purpose.sample or purpose not in self._samples_open.get(purpose.child, ()):
             return []
         if found:
             self._distrusted.add(purpose.child)
-        self._samples_open[purpose.child] -= 1
+        self._samples_open[purpose.child].discard(purpose)
         return self._decide(purpose.child)
 
     def trusts(self, child: StripeList) -> bool:
@@ -155,24 +155,22 @@ class Children:
         return child not in self._distrusted
 
     def deny(self, child: StripeList) -> tuple[bool, list[Window]]:
-        """Never ask for a child list again.
+        """Never ask for a child list again, nor wait for what was going to be asked for.
 
         Returns:
             Whether that is news, and the windows in which a request for it was waiting.
         """
         news = child not in self._denied
         self._denied.add(child)
-        windows = []
-        waiting = list(self.queue)
-        self.queue.clear()
-        for request in waiting:
-            purpose = request.purpose
-            if isinstance(purpose, ChildPurpose) and purpose.child is child:
-                purpose.unit.open -= 1
-                windows.append(purpose.unit.window)
-            else:
-                self.queue.append(request)
-        return news, windows
+        waiting = [each.purpose for each in self.queue if _is_for(each.purpose, child)]
+        self.queue = deque(each for each in self.queue if not _is_for(each.purpose, child))
+        for need, purposes in self._waiting.items():
+            waiting += [each for each in purposes if each.child is child]
+            self._waiting[need] = [each for each in purposes if each.child is not child]
+        for purpose in waiting:
+            purpose.unit.open -= 1
+        self._samples_open.pop(child, None)
+        return news, [each.unit.window for each in waiting] + self._decide(child)
 
     def need_answered(self, name: str, *, there: bool) -> list[Window]:
         """Take in whether the account has any object of a type; return the windows in which that decided something."""
@@ -186,6 +184,15 @@ class Children:
                 windows += [purpose.unit.window, *self._decide(purpose.child)]
         return windows
 
+    def _spares(self, ask: Ask, child: StripeList) -> bool:
+        """Whether what a record says may spare a request: no sample was wrong, and what it should say was asked for."""
+        if child in self._distrusted:
+            return False
+        if not any(ask.of in each.objects for each in self._unexpandable):
+            return True
+        expanded = STRIPE_OBJECTS[ask.of].expand
+        return not any(asked_with(ask.of, path) & set(child.objects) for path in expanded)
+
     def _first_time(self, child: StripeList, value: str) -> bool:
         if (child.path, value) in self._asked_once:
             return False
@@ -196,7 +203,7 @@ class Children:
         purpose.unit.open += 1
         if purpose.sample:
             self._samples[purpose.child] = self._samples.get(purpose.child, 0) + 1
-            self._samples_open[purpose.child] = self._samples_open.get(purpose.child, 0) + 1
+            self._samples_open.setdefault(purpose.child, set()).add(purpose)
         if need is None or self._needs.get(need):
             self.queue.append(purpose.request())
         elif need in self._needs:
@@ -212,7 +219,7 @@ class Children:
         if purpose.parent is not None:
             purpose.parent.complete.add(purpose.child.path)
         if purpose.sample:
-            self._samples_open[purpose.child] -= 1
+            self._samples_open[purpose.child].discard(purpose)
 
     def _decide(self, child: StripeList) -> list[Window]:
         """Ask for what waited for the sample, or not, once the sample has told."""
@@ -268,6 +275,10 @@ class Children:
 def _says_nothing(json_object: changes.StripeJson, ask: Ask) -> bool:
     values = [changes.field_value(json_object, signal) for signal in ask.signals]
     return bool(values) and all((there or ask.absent_is_empty) and not value for there, value in values)
+
+
+def _is_for(purpose: Any, child: StripeList) -> bool:
+    return isinstance(purpose, ChildPurpose) and purpose.child is child
 
 
 def _need_request(name: str) -> Request:

@@ -51,6 +51,13 @@ class EndlessListError(TapError):
     """
 
 
+class UnfinishedListError(TapError):
+    """
+    The lists {paths} were not read to their ends, though nothing was left to ask for. This is a fault of the tap:
+    please report it. Nothing was lost: the state is saved up to here, and the next run goes on from there.
+    """
+
+
 class NotAListError(TapError):
     """
     GET {path} answered HTTP 200 with a body that is not a Stripe list ({found}). If {api_url} is Stripe, run again; if

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tap_stripe_events.bookmarks import OpenWindow
@@ -98,6 +98,11 @@ class Parent:
         if not read.object.independent:
             self.children.setdefault((path, read.object.name), []).append(read.id)
 
+    def forget(self, path: str) -> None:
+        """Forget what was found in a list, which is read from its beginning again."""
+        for key in [each for each in self.children if each[0] == path]:
+            del self.children[key]
+
 
 @dataclass(kw_only=True, eq=False)
 class Unit:
@@ -145,6 +150,7 @@ class ChildPurpose:
         parent: The object whose complete list this is, if it is one's.
         sample: It shows whether the signals of its kind can be trusted.
         cursors: All cursors so far.
+        restarts: How often the object under the cursor had vanished.
     """
 
     child: StripeList
@@ -155,11 +161,18 @@ class ChildPurpose:
     parent: Parent | None
     sample: bool
     cursors: set[str] = field(default_factory=set)
+    restarts: int = 0
 
     @property
     def stream(self) -> str:
         """The stream to name in an error."""
         return stream_name(self.child.objects[0])
+
+    def restarted(self) -> "ChildPurpose":
+        """Return the purpose of reading the list from its beginning again."""
+        if self.parent is not None:
+            self.parent.forget(self.child.path)
+        return replace(self, cursors=set(), restarts=self.restarts + 1)
 
     def request(self, after: str | None = None) -> Request:
         """Return the request for the page after an object."""

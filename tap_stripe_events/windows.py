@@ -72,8 +72,8 @@ def split(window: Window, found: list[StripeJson], floor: int | None) -> Window 
     span = max(1, found[0]["created"] - window.oldest)  # seconds a page
     if window.start is None:
         middle = window.oldest - span * window.reach
-        if floor is not None and middle <= floor:
-            return None
+        if middle <= (floor or 0):
+            return None  # nothing is older than the floor, or than Unix time
     elif (window.oldest - window.start) / span < _SPLIT_PAGES:
         return None
     else:

@@ -14,7 +14,7 @@ from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, Wi
 from tap_stripe_events.bookmarks import OpenWindow
 from tap_stripe_events.changes import CHILDREN, Change
 from tap_stripe_events.client import Answer, Request
-from tap_stripe_events.errors import EndlessListError, RequestRefusedError
+from tap_stripe_events.errors import EndlessListError, RequestRefusedError, UnfinishedListError
 from tap_stripe_events.families import root_lists
 from tap_stripe_events.objects import StripeList
 
@@ -389,3 +389,166 @@ def test_what_its_own_list_brings_is_not_asked_for_by_reference() -> None:
     assert sorted(ids(items, "price")) == sorted(f"price_{each}" for each in range(30))
     assert len(ids(items, "invoice")) == 30
     assert [each.path for each in stripe.requests if each.path.startswith("/v1/prices/")] == ["/v1/prices/price_29"]
+
+
+def closed_lists(items: list[Any]) -> set[str]:
+    return {each.root.path for each in items if isinstance(each, ListClosed)}
+
+
+def refuse_for_every_customer(stripe: StandInStripe, path: str) -> None:
+    """Refuse a child list for every customer."""
+    for each in range(1000):
+        stripe.refusals[path.replace("{customer}", f"cus_{each}")] = (403, "needs 'rak_some_read'")
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("in_flight", [2, 8, 40])
+def test_a_sampled_list_that_is_refused_holds_nothing_back(seed: int, in_flight: int) -> None:
+    stripe = StandInStripe(customer_lists([customer(each) for each in range(250)]), in_flight=in_flight, seed=seed)
+    refuse_for_every_customer(stripe, "/v1/customers/{customer}/balance_transactions")
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert len(ids(items, "customer")) == 250
+    assert closed_lists(items) == {"/v1/customers"}
+
+
+def test_a_refused_list_that_waits_for_a_product_holds_nothing_back() -> None:
+    lists = customer_lists([customer(each) for each in range(150)])
+    lists["/v1/entitlements/features"] = [{"id": "feat_1", "object": "entitlements.feature"}]
+    for answer in ([], [{"id": "feat_1", "object": "entitlements.feature"}]):
+        stripe = StandInStripe(lists | {"/v1/entitlements/features": answer})
+        stripe.refusals["/v1/entitlements/active_entitlements"] = (403, "needs 'rak_entitlement_read'")
+        items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+        assert len(ids(items, "customer")) == 150
+        assert closed_lists(items) == {"/v1/customers"}
+
+
+def test_a_unit_that_never_completes_ends_the_run() -> None:
+    stripe = StandInStripe(customer_lists([customer(each) for each in range(5)]))
+    source = backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
+    lost: list[Request] = []
+
+    def lose(request: Request) -> None:
+        if request.path.endswith("/payment_methods") and not lost:
+            lost.append(request)
+            request.purpose.unit.open += 1  # as a fault in the counting would
+
+    stripe.before_answer = lose
+    with pytest.raises(UnfinishedListError, match="/v1/customers"):
+        list(source.run())
+
+
+@pytest.mark.parametrize("vanishes_after", [1, 2, 3])
+def test_the_object_under_the_cursor_of_a_child_list_vanishes(vanishes_after: int) -> None:
+    lines = [{"id": f"il_{each}", "object": "line_item"} for each in range(450)]
+    invoice = {
+        "id": "in_1",
+        "object": "invoice",
+        "created": NOW,
+        "lines": {"object": "list", "data": lines[:10], "has_more": True},
+    }
+    path = "/v1/invoices/in_1/lines"
+    stripe = StandInStripe({"/v1/invoices": [invoice], path: lines})
+
+    def vanish(request: Request) -> None:
+        if request.path == path and sum(each.path == path for each in stripe.requests) == vanishes_after + 1:
+            gone = request.parameters["starting_after"]
+            stripe.lists[path] = [each for each in stripe.lists[path] if each["id"] != gone]
+
+    stripe.before_answer = vanish
+    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+    there = {each["id"] for each in stripe.lists[path]}
+    assert len(there) == 449
+    assert set(ids(items, "line_item")) >= there
+    assert set(records(items, "invoice")[0][CHILDREN]["line_item"]) == there
+
+
+def test_a_child_list_whose_cursors_keep_vanishing_ends_the_run() -> None:
+    lines = [{"id": f"il_{each}", "object": "line_item"} for each in range(4500)]
+    invoice = {"id": "in_1", "object": "invoice", "created": NOW}
+    path = "/v1/invoices/in_1/lines"
+    stripe = StandInStripe({"/v1/invoices": [invoice], path: lines})
+
+    def vanish(request: Request) -> None:
+        if gone := request.parameters.get("starting_after"):
+            stripe.lists[path] = [each for each in stripe.lists[path] if each["id"] != gone]
+
+    stripe.before_answer = vanish
+    with pytest.raises(RequestRefusedError, match="lines"):
+        list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+
+
+@pytest.mark.parametrize("found", [0, 40])
+def test_a_signal_that_had_to_be_expanded_says_nothing_when_it_was_not(found: int) -> None:
+    intents = [{"id": f"pi_{each}", "object": "payment_intent", "created": NOW - each} for each in range(60)]
+    lists: dict[str, Any] = {"/v1/payment_intents": intents}
+    for each in intents:
+        lists[f"/v1/payment_intents/{each['id']}/amount_details_line_items"] = []
+    line = {"id": "uli_1", "object": "payment_intent_amount_details_line_item"}
+    lists[f"/v1/payment_intents/pi_{found}/amount_details_line_items"] = [line]
+    stripe = StandInStripe(lists)
+    answer = stripe._answer
+
+    def without_expansion(request: Request) -> Answer:
+        if "expand[]" in request.parameters:
+            return stripe._refused(request, 400, message="This property cannot be expanded (amount_details).")
+        return answer(request)
+
+    stripe._answer = without_expansion  # type: ignore[method-assign]
+    child = "payment_intent_amount_details_line_item"
+    items = list(backfill(stripe, whole("/v1/payment_intents"), "payment_intent", child).run())
+    assert ids(items, child) == ["uli_1"]
+    of_parent = {each["id"]: each.get(CHILDREN) for each in records(items, "payment_intent")}
+    assert of_parent[f"pi_{found}"] == {child: ["uli_1"]}
+
+
+def test_a_list_with_a_few_objects_a_decade_is_not_split_before_time() -> None:
+    times = [NOW - 3_000_000 * each for each in range(450)]
+    stripe = StandInStripe({CHARGES: charges(times)}, in_flight=16)
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert len(set(ids(items, "charge"))) == 450
+    bounds = [
+        value for each in stripe.requests for name, value in each.parameters.items() if name.startswith("created")
+    ]
+    assert all(value >= 0 for value in bounds)
+
+
+def test_an_embedded_object_of_an_unknown_type_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    sources = {"object": "list", "data": [{"id": "btc_1", "object": "bitcoin_receiver"}], "has_more": False}
+    stripe = StandInStripe(customer_lists([customer(1, sources=sources)]))
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert ids(items, "customer") == ["cus_1"]
+    assert "bitcoin_receiver" in caplog.text
+
+
+@pytest.mark.parametrize("identifier", [None, 7])
+def test_an_object_without_a_key_has_no_row(identifier: Any) -> None:
+    stripe = StandInStripe({CHARGES: [{"id": identifier, "object": "charge", "created": NOW}]})
+    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    assert records(items, "charge") == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 100_000),
+    count=st.integers(1, 260),
+    in_flight=st.integers(1, 12),
+    refused=st.sets(st.sampled_from(["payment_methods", "balance_transactions", "cash_balance_transactions"])),
+)
+def test_every_customer_is_delivered_whatever_its_children_answer(
+    seed: int, count: int, in_flight: int, refused: set[str]
+) -> None:
+    rng = random.Random(seed)
+    customers = [customer(each, balance=rng.choice([0, 0, 0, 5])) for each in range(count)]
+    lists = customer_lists(customers)
+    lists["/v1/entitlements/features"] = rng.choice([[], [{"id": "feat_1", "object": "entitlements.feature"}]])
+    lists["/v1/entitlements/active_entitlements"] = []
+    stripe = StandInStripe(lists, in_flight=in_flight, seed=seed)
+    for kind in refused:
+        refuse_for_every_customer(stripe, f"/v1/customers/{{customer}}/{kind}")
+    for each in range(count):
+        if rng.random() < 0.1:  # vanished between its list and its children's
+            for kind in ("payment_methods", "balance_transactions"):
+                lists.pop(f"/v1/customers/cus_{each}/{kind}")
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    assert sorted(ids(items, "customer")) == sorted(each["id"] for each in customers)
+    assert closed_lists(items) == {"/v1/customers"}
