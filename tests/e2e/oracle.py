@@ -1,8 +1,8 @@
 """What Postgres must hold, computed from what Stripe holds, and every difference.
 
-Independent on purpose: it knows the rules of the tables (a scalar keeps its name, a reference becomes ``<field>_id``, an
-embedded list becomes rows, anything else is ``jsonb``) and the types of the API's fields, and nothing of the tap or the
-target. ``differences`` compares every cell of every table.
+Independent on purpose: it knows the rules of the tables (a scalar keeps its name, a reference becomes ``<field>_id``,
+an embedded list becomes rows, anything else is ``jsonb``) and the types of the API's fields, and nothing of the tap or
+the target. ``differences`` compares every cell of every table.
 
 Odd: two kinds of rows may be there and need not. What no list shows (detached payment methods, prices made inline,
 closed reviews) can still arrive inside another object. A row that only fills a gap (``_sdc_as_of`` of the year 1) was
@@ -45,6 +45,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "tax_settings": ("account_id",),
 }
 """Tables whose key is not ``id``."""
+
+FORGOTTEN = frozenset({"event"})
+"""Tables whose rows stay when Stripe no longer knows of them."""
 
 SECRET_ANYWHERE = frozenset({"client_secret", "confirmation_secret"})
 SECRET_OF_TYPE: Mapping[str, frozenset[str]] = {
@@ -200,8 +203,11 @@ class Oracle:
 
     def _parents(self, each: StripeObject) -> dict[str, Any]:
         """Return the columns that name the parents of an object, beyond its own fields."""
-        named = PARENTS.get(each.object)
-        return {} if named is None else named(each, self.account_id)
+        known = {**each.body, **each.facts}
+        return {
+            column: next(filter(None, map(known.get, names)), None) if names else self.account_id
+            for column, names in PARENTS.get(each.object, {}).items()
+        }
 
     def _copies(self, object_type: str, body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
         """Yield the whole objects inside an object, and whether one is the value of a field of its own."""
@@ -217,7 +223,7 @@ class Oracle:
         if each.object not in self.listed and each.object not in SINGLE:
             return False
         hidden = HIDDEN.get(each.object)
-        return not (hidden and hidden(each, by_key))
+        return not (hidden and hidden(each, by_key, self.account_id))
 
 
 SINGLE = frozenset({"balance", "balance_settings", "cash_balance", "tax.settings"})
@@ -228,52 +234,66 @@ def _never(*_: Any) -> bool:
     return True
 
 
-def _unattached(each: StripeObject, _: Any) -> bool:
+def _unattached(each: StripeObject, *_: Any) -> bool:
     return bool(each.facts.get("detached")) or not each.body.get("customer")
 
 
-HIDDEN: Mapping[str, Callable[[StripeObject, Mapping[tuple[str, str], StripeObject]], bool]] = {
-    "apps.secret": lambda each, _: each.body["scope"]["type"] == "user",
-    "bank_account": lambda each, _: not (each.body.get("customer") or each.body.get("account")),
+def _of_nobody(each: StripeObject, _: Any, own: str) -> bool:
+    """Of no customer, and of no account but one's own, whose external accounts are not listed."""
+    return not each.body.get("customer") and each.body.get("account") in {None, own}
+
+
+def _closed_and_unnamed(each: StripeObject, everything: Mapping[tuple[str, str], StripeObject], _: str) -> bool:
+    named = {other.body.get("review") for other in everything.values() if other.object == "charge"}
+    return not each.body["open"] and each.key not in named
+
+
+def _of_an_unattached_source(each: StripeObject, everything: Mapping[tuple[str, str], StripeObject], _: str) -> bool:
+    return _unattached(everything["source", each.body["source"]])
+
+
+HIDDEN: Mapping[str, Callable[[StripeObject, Mapping[tuple[str, str], StripeObject], str], bool]] = {
+    "apps.secret": lambda each, *_: each.body["scope"]["type"] == "user",
+    "bank_account": _of_nobody,
     "billing.meter_event_summary": _never,
-    "card": lambda each, _: not (each.body.get("customer") or each.body.get("account")),
+    "card": _of_nobody,
     "payment_method": _unattached,
-    "price": lambda each, _: bool(each.facts.get("inline")),
-    "review": lambda each, all_: (
-        not each.body["open"]
-        and not any(other.object == "charge" and other.body.get("review") == each.key for other in all_.values())
-    ),
+    "price": lambda each, *_: bool(each.facts.get("inline")),
+    "review": _closed_and_unnamed,
     "source": _unattached,
-    "source_transaction": lambda each, all_: _unattached(all_["source", each.body["source"]], all_),
+    "source_transaction": _of_an_unattached_source,
     "tax.calculation_line_item": _never,
     "tax.transaction_line_item": _never,
 }
 """Why an object of a type that has a list is in none."""
 
-PARENTS: Mapping[str, Callable[[StripeObject, str], dict[str, Any]]] = {
-    "account": lambda each, own: {"customer_id": each.facts.get("customer")},
-    "balance": lambda each, own: {"account_id": own},
-    "balance_settings": lambda each, own: {"account_id": own},
-    "cash_balance": lambda each, own: {"customer_id": each.facts["key"]},
-    "credit_note_line_item": lambda each, own: {"credit_note_id": each.facts["credit_note"]},
-    "entitlements.active_entitlement": lambda each, own: {"customer_id": each.facts["customer"]},
-    "fee_refund": lambda each, own: {"application_fee_id": each.body["fee"]},
-    "item": lambda each, own: {
-        "checkout_session_id": each.facts.get("checkout_session"),
-        "payment_link_id": each.facts.get("payment_link"),
-        "quote_id": each.facts.get("quote") or each.facts.get("quote_upfront"),
+PARENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "account": {"customer_id": ("customer",)},
+    "balance": {"account_id": ()},
+    "balance_settings": {"account_id": ()},
+    "cash_balance": {"customer_id": ("key",)},
+    "credit_note_line_item": {"credit_note_id": ("credit_note",)},
+    "entitlements.active_entitlement": {"customer_id": ("customer",)},
+    "fee_refund": {"application_fee_id": ("fee",)},
+    "item": {
+        "checkout_session_id": ("checkout_session",),
+        "payment_link_id": ("payment_link",),
+        "quote_id": ("quote", "quote_upfront"),
     },
-    "line_item": lambda each, own: {"invoice_id": each.body["invoice"]},
-    "payment_intent_amount_details_line_item": lambda each, own: {"payment_intent_id": each.facts["payment_intent"]},
-    "person": lambda each, own: {"account_id": each.body["account"]},
-    "product_feature": lambda each, own: {"product_id": each.facts["product"]},
-    "radar.value_list_item": lambda each, own: {"radar_value_list_id": each.body["value_list"]},
-    "source": lambda each, own: {"customer_id": each.body.get("customer")},
-    "subscription_item": lambda each, own: {"subscription_id": each.body["subscription"]},
-    "tax.settings": lambda each, own: {"account_id": own},
-    "treasury.transaction_entry": lambda each, own: {"treasury_transaction_id": each.body["transaction"]},
+    "line_item": {"invoice_id": ("invoice",)},
+    "payment_intent_amount_details_line_item": {"payment_intent_id": ("payment_intent",)},
+    "person": {"account_id": ("account",)},
+    "product_feature": {"product_id": ("product",)},
+    "radar.value_list_item": {"radar_value_list_id": ("value_list",)},
+    "source": {"customer_id": ("customer",)},
+    "subscription_item": {"subscription_id": ("subscription",)},
+    "tax.settings": {"account_id": ()},
+    "treasury.transaction_entry": {"treasury_transaction_id": ("transaction",)},
 }
-"""The columns that name a child's parent, where no reference of the child's own does."""
+"""The columns that name a child's parent where no reference of its own does, and the fact or field that holds the id.
+
+Without one it is the account itself.
+"""
 
 
 def table(object_type: str) -> str:
@@ -341,31 +361,27 @@ def _rows(connection: psycopg.Connection[Any], schema: str, name: str) -> dict[K
 def _table_differences(
     name: str, rows: Mapping[Key, Mapping[str, Any]], expectation: Expectation
 ) -> Iterator[Difference]:
-    expected = expectation.rows.get(name, {})
-    copies = expectation.copies.get(name, {})
-    for key, row in expected.items():
-        if row.required or (name, key) in expectation.carried:
-            stored = rows.get(key)
-            if stored is None or stored["_sdc_deleted_at"] is not None:
-                yield Difference(table=name, key=key, column="*", expected="a row", found=stored and "a deleted row")
-    for kind, key in expectation.carried:
-        if kind == name and key not in expected and key not in rows:
-            yield Difference(
-                table=name, key=key, column="*", expected="a copy of what another object carries", found=None
-            )
+    yield from _missing_rows(name, rows, expectation)
+    expected, copies = expectation.rows.get(name, {}), expectation.copies.get(name, {})
     for key, stored in rows.items():
         if stored["_sdc_deleted_at"] is not None:
             continue
-        if stored["_sdc_as_of"] is None:
-            yield Difference(table=name, key=key, column="_sdc_as_of", expected="a moment", found=None)
         choices = [expected[key].cells] if key in expected else []
         if stored["_sdc_as_of"] == GAP_FILLER:
             choices += copies.get(key, [])
-        if not choices:
+        if choices:
+            yield from min((list(_cell_differences(name, key, cells, stored)) for cells in choices), key=len)
+        elif name not in FORGOTTEN:
             yield Difference(table=name, key=key, column="*", expected="no row", found="a row")
-            continue
-        each_wrong = [list(_cell_differences(name, key, cells, stored)) for cells in choices]
-        yield from min(each_wrong, key=len)
+
+
+def _missing_rows(name: str, rows: Mapping[Key, Mapping[str, Any]], expectation: Expectation) -> Iterator[Difference]:
+    listed = {key for key, row in expectation.rows.get(name, {}).items() if row.required}
+    carried = {key for kind, key in expectation.carried if kind == name}
+    for key in listed | carried:
+        stored = rows.get(key)
+        if stored is None or (stored["_sdc_deleted_at"] is not None and key in expectation.rows.get(name, {})):
+            yield Difference(table=name, key=key, column="*", expected="a row", found=stored and "a deleted row")
 
 
 def _cell_differences(name: str, key: Key, cells: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Difference]:
@@ -401,30 +417,38 @@ def _stored(spec: Mapping[str, Any], value: Any) -> Any:
     """Return what the column of a field holds for a value; raises MisfitError if it cannot."""
     if value is None:
         return None
-    match spec["type"], spec.get("format"), value:
-        case "string", "currency", str():
-            return _storable(value).lower()
-        case "string", "decimal", str():
-            try:
-                return Decimal(value)
-            except InvalidOperation:
-                raise MisfitError from None
-        case "string", None, str():
-            return _storable(value)
-        case "boolean", _, bool():
+    match spec["type"], value:
+        case "string", str():
+            return _text(spec.get("format"), value)
+        case "boolean", bool():
             return value
-        case "number", _, int() | Decimal() if not isinstance(value, bool):
-            return Decimal(value)
-        case "integer", "unix-time" | "unix-time-ms", int() if not isinstance(value, bool):
-            seconds = value if spec["format"] == "unix-time" else value / 1000
-            if not 0 <= seconds < YEAR_10000:
-                raise MisfitError
-            return EPOCH + timedelta(seconds=seconds)
-        case "integer", _, int() if not isinstance(value, bool) and -BIGINT_MAX <= value <= BIGINT_MAX:
-            return value
-        case "object" | "map" | "array" | "ref", _, _:
+        case "integer" | "number", int() | Decimal() if not isinstance(value, bool):
+            return _number(spec, value)
+        case "object" | "map" | "array" | "ref", _:
             return _storable(_without_lists(spec, value))
     raise MisfitError
+
+
+def _text(form: str | None, value: str) -> Any:
+    if form == "decimal":
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            raise MisfitError from None
+    return _storable(value).lower() if form == "currency" else _storable(value)
+
+
+def _number(spec: Mapping[str, Any], value: int | Decimal) -> Any:
+    if spec["type"] == "number":
+        return Decimal(value)
+    if spec.get("format") in {"unix-time", "unix-time-ms"}:
+        seconds = value if spec["format"] == "unix-time" else value / 1000
+        if not 0 <= seconds < YEAR_10000:
+            raise MisfitError
+        return EPOCH + timedelta(seconds=float(seconds))
+    if isinstance(value, Decimal) or abs(value) > BIGINT_MAX:
+        raise MisfitError
+    return value
 
 
 def _reference(value: Any) -> Any:

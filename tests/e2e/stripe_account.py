@@ -1,4 +1,4 @@
-"""A sandbox Stripe as the end-to-end tests use it: changed behind the tap's back, asked for the truth, and its log read."""
+"""A sandbox Stripe as these tests use it: changed behind the tap's back, asked for the truth, and its log read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from decimal import Decimal
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fix_sandbox import NOW, Http
@@ -77,6 +78,12 @@ class StripeAccount:
         """Make requests go wrong."""
         self.control("faults", kind=kind, **options)
 
+    def clear_faults(self) -> list[int]:
+        """Let nothing go wrong any more; returns how many more requests each fault would have hit."""
+        left = [fault["count"] for fault in self._http.get("/_sandbox/faults").json()["faults"]]
+        assert self._http.request("DELETE", "/_sandbox/faults").status_code == HTTPStatus.OK
+        return left
+
     def forget_requests(self) -> None:
         """Start a new request log."""
         self.control("requests/reset")
@@ -92,6 +99,7 @@ class StripeAccount:
         if not fields:
             return each
         answer = self._http.get(f"/v1/{each.object}s/{each.key}", {"expand[]": list(fields)})
+        assert answer.status_code == HTTPStatus.OK, answer.text
         shown = json.loads(answer.content, parse_float=Decimal)
         return replace(each, body={**each.body, **{name: shown[name] for name in fields if name in shown}})
 

@@ -65,7 +65,6 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(account, pipeline, asse
     assert_the_next_run_completes(account, pipeline, assert_true)
 
 
-@pytest.mark.xfail(strict=True, reason="the tap lists again what it had finished, once anything was interrupted")
 def test_a_killed_backfill_asks_for_little_again(account, pipeline):
     limit(pipeline, SLOW)
     with pipeline.start() as running:
