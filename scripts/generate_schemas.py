@@ -227,7 +227,7 @@ class Table:
             properties[column] = schema
         for parent in self._parents(name):
             field = parent.rpartition(".")[2]
-            named = fields.get(field, {}).get("type") == "string"
+            named = fields.get(field, {}).get("type") in {"string", "expandable"}
             schema = {"type": ["string", "null"]} | ({"x-field": field} if named else {})
             properties.setdefault(f"{stream(parent)}_id", schema)
         for column in key:

@@ -311,7 +311,7 @@ class _Parts:
 def _name_parents(record: Record, json_object: StripeJson, plan: "_Plan", columns: Mapping[str, str] | None) -> None:
     """Fill the columns that name parents: by what the object says itself, else by where it was found."""
     for column, source in plan.parents:
-        if isinstance(named := json_object.get(source), str):
+        if (named := reference_id(json_object.get(source))) is not None:
             record[column] = named
     for column, named in (columns or {}).items():
         if record.get(column) is None:
@@ -355,8 +355,8 @@ def _plan(name: str) -> _Plan:
             continue
         if source is None:
             fields[column] = (column, _converter(each))
-        elif source in properties:
-            parents.append((column, source))  # `invoice` keeps its name and names the parent too
+        elif source in properties or source in references:
+            parents.append((column, source))  # the field has a column already, and names the parent too
         else:
             references[source] = column
     top = {each.field: each for each in stripe_object.embedded if "." not in each.field}

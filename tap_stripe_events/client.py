@@ -2,7 +2,8 @@
 
 The only module with `requests`, `backoff` and threads. The main thread submits requests and takes answers; the worker
 threads share the budget, the session and Stripe's clock, each guarded. A worker that must wait for a retry holds its
-place in flight, so a struggling Stripe is asked less.
+place in flight, so a struggling Stripe is asked less. Workers are daemons: a run that ends, by a failure or a signal,
+waits for no answer.
 """
 
 import json
@@ -12,7 +13,6 @@ import random
 import re
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
@@ -135,7 +135,9 @@ class StripeClient:
         self._budget_lock = threading.Lock()
         self._closed = threading.Event()
         self._answers: queue.SimpleQueue[Answer | TapError] = queue.SimpleQueue()
-        self._workers = ThreadPoolExecutor(max_concurrent_requests, thread_name_prefix="stripe")
+        self._requests: queue.SimpleQueue[tuple[Request, bool] | None] = queue.SimpleQueue()
+        for number in range(max_concurrent_requests):
+            threading.Thread(target=self._work, name=f"stripe-{number}", daemon=True).start()
         self._session = requests.Session()
         self._session.mount(self.api_url, HTTPAdapter(pool_maxsize=max_concurrent_requests, max_retries=0))
         self._session.auth = _KeyAuth(api_key)
@@ -153,7 +155,8 @@ class StripeClient:
     def close(self) -> None:
         """Give up what is in flight."""
         self._closed.set()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for _ in range(self.max_concurrent_requests):
+            self._requests.put(None)
         self._session.close()
 
     def delay(self, endpoint: str) -> float:
@@ -162,10 +165,13 @@ class StripeClient:
             return self._budget.delay(endpoint, self._clock.monotonic())
 
     def submit(self, request: Request) -> None:
-        """Start a request in the background, now: `delay` must have said 0. Its answer comes from `take`."""
-        self._reserve(request.endpoint)
+        """Start a request in the background, as soon as the budget allows. Its answer comes from `take`.
+
+        It keeps a worker waiting unless `delay` has just said 0, and no retry came in between.
+        """
+        reserved = self._reserve(request.endpoint) <= 0
         self.in_flight += 1
-        self._workers.submit(self._work, request)
+        self._requests.put((request, reserved))
 
     def take(self, timeout: float) -> Answer | None:
         """Return an answer that has arrived, in any order; None if none has after `timeout` seconds.
@@ -227,14 +233,18 @@ class StripeClient:
             seconds = self._clock.monotonic() - started
             raise RetriesSpentError(path=request.path, tries=tries, seconds=seconds, reason=error) from None
 
-    def _work(self, request: Request) -> None:
+    def _work(self) -> None:
+        while (work := self._requests.get()) is not None and not self._closed.is_set():
+            self._answers.put(self._outcome(*work))
+
+    def _outcome(self, request: Request, reserved: bool) -> Answer | TapError:
         try:
-            self._answers.put(self.get(request, reserved=True))
+            return self.get(request, reserved=reserved)
         except TapError as error:
-            self._answers.put(error)
+            return error
         except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
             reason = f"{type(error).__name__} in the tap"
-            self._answers.put(RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason))
+            return RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason)
 
     def _attempt(self, request: Request) -> Answer:
         as_of = self.stripe_clock.second()
@@ -335,7 +345,7 @@ def refused(request: Request, refusal: Refusal | None) -> RequestRefusedError:
 
 def may_hold_secrets(content: bytes) -> bool:
     """Whether a body holds a word that leads to a secret; most do not, and need no search."""
-    return any(word in content for word in (b"_secret", b"whsec_", b"issuing.card", b"apps.secret"))
+    return any(word in content for word in (b"secret", b"whsec_", b"issuing.card"))
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -164,6 +164,11 @@ def test_a_parent_that_the_object_names_itself_fills_the_parents_column() -> Non
     assert (row["invoice"], row["invoice_id"]) == ("in_1", "in_1")
 
 
+def test_a_reference_that_names_the_parent_fills_the_parents_column_too() -> None:
+    row = record("treasury.transaction_entry", id="trxne_1", transaction="trxn_1")
+    assert (row["transaction_id"], row["treasury_transaction_id"]) == ("trxn_1", "trxn_1")
+
+
 def test_a_deleted_object_is_a_deletion() -> None:
     assert record("customer", id="cus_1", deleted=True) == {"id": "cus_1", AS_OF: NOW, DELETED_AT: NOW}
 

@@ -1,12 +1,16 @@
 """The client against the sandbox: what goes wrong on the way and is made good, and what ends the run."""
 
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
+from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, may_hold_secrets
 from tap_stripe_events.errors import (
     KeyRefusedError,
     NotAListError,
@@ -197,3 +201,39 @@ def test_what_is_not_stripe_is_not_asked_twice(full_sandbox: Any, make_stripe: C
     with pytest.raises(NotStripeError, match=r"HTTP 404 with a body that is not Stripe's.*Check the setting api_url"):
         stripe.get(elsewhere)
     assert stripe.requests_sent <= 1
+
+
+def test_requests_that_are_submitted_all_at_once_wait_for_the_budget(
+    full_sandbox: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    stripe = make_stripe(full_sandbox.url, requests_per_second=5)
+    started = time.monotonic()
+    answers = taken(stripe, [CUSTOMERS] * 12)
+    assert [each.verdict for each in answers] == [Verdict.TAKE] * 12
+    assert stripe.requests_sent == 12
+    assert time.monotonic() - started >= 2.0  # five, five, two
+
+
+def test_a_run_that_ends_waits_for_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        program = f"""if True:
+            import time
+            from tap_stripe_events.client import Request, StripeClient
+            stripe = StripeClient(
+                api_key="sk_test_1", api_url="http://127.0.0.1:{silent.getsockname()[1]}", api_version="v",
+                requests_per_second=50, endpoint_requests_per_second=50, max_concurrent_requests=4,
+            )
+            for _ in range(8):
+                stripe.submit(Request(path="/v1/charges", endpoint="/v1/charges"))
+            assert stripe.take(0.5) is None
+            raise SystemExit(7)
+        """
+        done = subprocess.run([sys.executable, "-c", program], timeout=TAKE_SECONDS, check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (7, b"")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"object": "webhook_endpoint", "secret": "old"}', b'{"object": "issuing.card", "cvc": "123"}']
+)
+def test_a_body_that_may_hold_a_secret_is_searched(body: bytes) -> None:
+    assert may_hold_secrets(body)
