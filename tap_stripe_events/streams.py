@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import Stream
 from singer_sdk.helpers.types import Context, Record
 from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.singerlib import CatalogEntry, Metadata, MetadataMapping, Schema
 
 from tap_stripe_events import changes
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, Change
 from tap_stripe_events.errors import TapError
+from tap_stripe_events.families import names_by_stream, owned_child_types
+from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeObject
 from tap_stripe_events.sync import Activate, Checkpoint, Run
 
@@ -43,6 +46,13 @@ class StripeStream(Stream):
         self.primary_keys = list(stripe_object.key)
         # Full listings. What a listing did not see is announced by the run itself, when it is finished.
         self.forced_replication_method = "FULL_TABLE"
+
+    @property
+    def metadata(self) -> MetadataMapping:
+        """What a catalog may select: all but the properties that say what a record means."""
+        metadata = super().metadata
+        _select_always(metadata, self._stripe_object)
+        return metadata
 
     @property
     def emit_activate_version_messages(self) -> bool:
@@ -99,7 +109,6 @@ class StripeStream(Stream):
         if self._is_plain():
             self._stripe_tap.message_writer.write_record(self.name, record, self._stream_version)
         else:
-            # The SDK drops from a record what the catalog does not select; ours are never optional.
             for message in self._generate_record_messages(record):
                 self._stripe_tap.write_message(message)
         self.state_manager.is_flushed = False
@@ -111,7 +120,26 @@ class StripeStream(Stream):
         """Whether a record can be written as it is: all properties selected, no stream map, no flattening."""
         if self._plain is None:
             only_map = len(self.stream_maps) == 1 and type(self.stream_maps[0]) is SameRecordTransform
-            deselected = [breadcrumb for breadcrumb, selected in self.mask.items() if not selected]
-            ours = {("properties", each) for each in (AS_OF, DELETED_AT, CHILDREN)}
-            self._plain = only_map and not (set(deselected) - ours)
+            self._plain = only_map and all(self.mask.values())
         return self._plain
+
+
+def complete(entry: CatalogEntry) -> None:
+    """Bring a stream of a catalog that somebody made earlier, or by hand, up to what the tap sends now.
+
+    Properties that it does not know are added (and so selected with their stream), the key is the tap's.
+    """
+    name = names_by_stream().get(entry.tap_stream_id)
+    if name is None:
+        return  # the SDK leaves out what it does not know
+    properties = changes.singer_schema(name)["properties"]
+    given = entry.schema.to_dict()
+    entry.schema = Schema.from_dict({**given, "properties": {**properties, **given.get("properties", {})}})
+    entry.key_properties = list(STRIPE_OBJECTS[name].key)
+    _select_always(entry.metadata, STRIPE_OBJECTS[name])
+
+
+def _select_always(metadata: MetadataMapping, stripe_object: StripeObject) -> None:
+    children = (CHILDREN,) if owned_child_types(stripe_object.name) else ()
+    for each in (*stripe_object.key, AS_OF, DELETED_AT, *children):
+        metadata["properties", each] = Metadata(inclusion=Metadata.InclusionType.AUTOMATIC)

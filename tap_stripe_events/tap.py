@@ -25,7 +25,7 @@ from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
-from tap_stripe_events.streams import StripeStream
+from tap_stripe_events.streams import StripeStream, complete
 from tap_stripe_events.sync import Activate, Run
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
@@ -114,6 +114,12 @@ class TapStripeEvents(Tap):
     def discover_streams(self) -> Sequence[StripeStream]:
         """Return a stream for every object type that has a table."""
         return [StripeStream(self, each) for each in STRIPE_OBJECTS.values()]
+
+    def setup_mapper(self) -> None:
+        """Prepare stream maps, for a catalog that is no older than the tap."""
+        for each in self.input_catalog.streams if self.input_catalog else ():
+            complete(each)
+        super().setup_mapper()
 
     @property
     def client(self) -> StripeClient:
