@@ -15,10 +15,6 @@ PASSING = frozenset({
 """Columns that say when a row was read rather than what it says."""
 
 
-KNOWN_DEFECTS = frozenset({("treasury_transaction_entry", "treasury_transaction_id")})
-"""Columns that are not yet as they should be: each has a test that is expected to fail."""
-
-
 def checksums(connection: psycopg.Connection[Any], schema: str = "stripe") -> dict[str, str]:
     """A checksum of each table's rows, without what only says when they were read."""
     return {name: _checksum(connection, schema, name) for name in sorted(table_names(connection, schema))}

@@ -1,33 +1,29 @@
 """Keys that may not read everything, and keys of somebody else."""
 
 import pytest
-from oracle import Oracle, table
 from tables import counts
 
 RESTRICTED = "rk_test_some"
-ENDLESS = "the tap does not end: with this key /v1/customers is never closed, and the run waits for it"
+MAY_READ = "customer,event,test_helpers.test_clock"  # no list shows a test clock's customers without the clock
 
 
 @pytest.fixture
 def account(make_account):
-    return make_account("full", restricted_keys={RESTRICTED: "customer,event"})
+    return make_account("full", restricted_keys={RESTRICTED: MAY_READ})
 
 
-@pytest.mark.timeout(40)
-@pytest.mark.xfail(strict=True, reason=ENDLESS)
 def test_a_restricted_key_fills_what_it_may_and_the_rest_once_it_may(account, make_pipeline, connection, assert_true):
     pipeline = make_pipeline(account, api_key=RESTRICTED)
     outcome = pipeline.run()
     assert outcome.succeeded, outcome.logs
     assert_true(account, tables={"customer", "event", "cash_balance"})
     bookmarks = pipeline.state["bookmarks"]
-    listed = {table(each) for each in Oracle(account.id).listed}
     denied = {stream for stream, bookmark in bookmarks.items() if bookmark.get("denied")}
     assert len(denied) > 80
     assert denied.isdisjoint({"customer", "event"})
-    assert {name for name in listed - denied if counts(connection).get(name, 0) == 0} <= listed - denied
+    assert {name for name, count in counts(connection).items() if count}.isdisjoint(denied & {"charge", "invoice"})
     assert "rak_charge_read" in bookmarks["charge"]["denied"]["reason"]
-    for path in ("/v1/charges", "/v1/invoices", "/v1/coupons"):
+    for path in ("/v1/coupons", "/v1/disputes", "/v1/products"):
         warnings = [
             line for line in outcome.tap_log.splitlines() if "WARNING" in line and f"{path} is not read" in line
         ]
@@ -46,17 +42,15 @@ def test_a_restricted_key_fills_what_it_may_and_the_rest_once_it_may(account, ma
     assert not any(bookmark.get("denied") for bookmark in pipeline.state["bookmarks"].values())
 
 
-@pytest.mark.timeout(40)
-@pytest.mark.xfail(strict=True, reason=ENDLESS)
 def test_rows_stay_as_they_are_while_a_key_may_not_read_them(account, make_pipeline, connection, assert_true):
     pipeline = make_pipeline(account)
     assert pipeline.run().succeeded
-    before = counts(connection)
+    before = {name: count for name, count in counts(connection).items() if count}
     account.let_time_pass()
     pipeline.tap_settings["api_key"] = RESTRICTED
     outcome = pipeline.run()
     assert outcome.succeeded, outcome.logs
-    assert counts(connection) == before
+    assert {name: count for name, count in counts(connection).items() if count} == before
     assert_true(account)
 
 

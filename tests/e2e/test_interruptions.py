@@ -79,9 +79,10 @@ def test_a_killed_backfill_asks_for_little_again(account, pipeline):
     assert len(requests) < 1.2 * undisturbed
 
 
-@pytest.mark.parametrize("victim", ["tap", "target"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_and_the_state_is_what_was_committed(
+@pytest.mark.parametrize(
+    ("victim", "number"), [("tap", signal.SIGTERM), ("tap", signal.SIGINT), ("target", signal.SIGTERM)]
+)
+def test_a_signal_ends_the_run_and_the_state_is_what_was_committed(  # noqa: PLR0917 - fixtures
     account, pipeline, connection, assert_true, victim, number
 ):
     limit(pipeline, FASTER)

@@ -25,9 +25,8 @@ def meltano(tmp_path, account, database):
     project.mkdir()
     shutil.copy(ROOT / "meltano.yml", project)
     (project / ".venv").symlink_to(BIN.parent)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TAP_", "TARGET_", "MELTANO_"))
-    }
+    ours = ("TAP_", "TARGET_", "MELTANO_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {
         "MELTANO_PROJECT_ROOT": str(project),
         "MELTANO_DATABASE_URI": f"sqlite:///{project}/meltano.db",
@@ -41,8 +40,13 @@ def meltano(tmp_path, account, database):
     def run(*arguments, **settings):
         return subprocess.run(
             [BIN / "meltano", *arguments],
-            cwd=project, env=environment | settings, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS,
-        )  # fmt: skip
+            cwd=project,
+            env=environment | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
 
     return run
 
@@ -76,9 +80,8 @@ def test_the_job_runs_again_with_its_state_and_brings_what_changed(meltano, acco
 
 
 def test_a_wrong_key_fails_the_run_and_is_not_shown(meltano):
-    done = meltano(
-        "run", "tap-stripe-events", "target-postgres-stripe", TAP_STRIPE_EVENTS_API_KEY="sk_test_mistyped_9876"
-    )
+    wrong = {"TAP_STRIPE_EVENTS_API_KEY": "sk_test_mistyped_9876"}
+    done = meltano("run", "tap-stripe-events", "target-postgres-stripe", **wrong)
     assert done.returncode == 1
     assert "refused the API key ending in …9876" in done.stdout + done.stderr
     assert "mistyped" not in done.stdout + done.stderr
