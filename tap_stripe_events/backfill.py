@@ -62,9 +62,17 @@ class ListClosed:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildListDenied:
-    """Stripe refuses a child list: its rows are not read, the others are."""
+    """Stripe refuses what else belongs to the objects of a list: its rows are not read, the others are.
 
-    child: StripeList
+    Attributes:
+        path: The child list, or the list on which Stripe does not expand it.
+        objects: The types of its rows.
+        reason: Stripe's reason.
+        not_set_up: The account does not use the product.
+    """
+
+    path: str
+    objects: tuple[str, ...]
     reason: str
     not_set_up: bool
 
@@ -174,7 +182,7 @@ class Backfill:
                 self._take_unit(window, answer)
                 yield from self._deliver(window)
             case Verdict.DENIED | Verdict.NOT_EXPANDABLE if "expand[]" in answer.request.parameters:
-                self._stop_expanding(root, answer)
+                yield from self._stop_expanding(root, answer)
                 self._request_page(window)
             case Verdict.DENIED | Verdict.NOT_SET_UP:
                 yield from self._refuse(root, answer)
@@ -245,7 +253,7 @@ class Backfill:
                     yield from unit.held
                     unit.held.clear()
             case Verdict.DENIED | Verdict.NOT_EXPANDABLE if "expand[]" in purpose.parameters:
-                self._stop_expanding(child, answer)
+                yield from self._stop_expanding(child, answer)
                 del purpose.parameters["expand[]"]
                 self._children.queue.append(purpose.request(answer.request.parameters.get("starting_after")))
                 return
@@ -294,17 +302,21 @@ class Backfill:
         news, windows = self._children.deny(child)
         if news:
             not_set_up = answer.verdict is Verdict.NOT_SET_UP
-            yield ChildListDenied(child=child, reason=refusal_reason(answer), not_set_up=not_set_up)
+            reason = refusal_reason(answer)
+            yield ChildListDenied(path=child.path, objects=child.objects, reason=reason, not_set_up=not_set_up)
         yield from self._deliver(*windows)
 
-    def _stop_expanding(self, a_list: StripeList, answer: Answer) -> None:
-        if self._children.stop_expanding(a_list):
-            _logger.warning(
-                "%s: Stripe does not expand %s for this key (%s); asking for each object instead",
-                a_list.path,
-                ", ".join(answer.request.parameters["expand[]"]),
-                refusal_reason(answer),
-            )
+    def _stop_expanding(self, a_list: StripeList, answer: Answer) -> Iterator[Item]:
+        if not self._children.stop_expanding(a_list):
+            return
+        reason, fields = refusal_reason(answer), ", ".join(answer.request.parameters["expand[]"])
+        _logger.warning(
+            "%s: Stripe does not expand %s for this key (%s); asking for each list instead", a_list.path, fields, reason
+        )
+        for name in a_list.objects:
+            for lost in set(STRIPE_OBJECTS[name].dependents.values()) & self._selected:
+                path = f"{a_list.path} with {fields}"
+                yield ChildListDenied(path=path, objects=(lost,), reason=reason, not_set_up=False)
 
     def _is_there(self, answer: Answer) -> bool:
         """Whether a list has any object. If Stripe does not say, that is no reason to leave something out."""

@@ -265,7 +265,7 @@ class Children:
             if named is None:
                 return None
             parameters[parameter] = named
-        if child.created and self._floor is not None:
+        if child.created and not child.owned and self._floor is not None:
             parameters["created[gte]"] = self._floor
         if expand := self.expand(child):
             parameters["expand[]"] = expand

@@ -39,10 +39,12 @@ class StripeClock:
         if not date:
             return
         try:
-            told = parsedate_to_datetime(date).timestamp()
+            told = parsedate_to_datetime(date)
         except ValueError:
             return  # a proxy's odd header tells nothing
-        offset = told - self._clock.monotonic()
+        if told.tzinfo is None:
+            told = told.replace(tzinfo=UTC)  # `-0000`: UTC from nowhere in particular
+        offset = told.timestamp() - self._clock.monotonic()
         with self._lock:
             if self._offset is None or offset > self._offset:
                 self._offset = offset

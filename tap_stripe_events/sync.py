@@ -14,7 +14,7 @@ from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import names_by_stream, needed_roots, root_lists, roots_of
-from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
+from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs
@@ -219,9 +219,10 @@ class Run:
         """Return why a stream counts as refused: a list of its own is, or all that lead to it."""
         name = names_by_stream()[stream]
         not_read = self._bookmarks.not_read(stream)
-        for each in STRIPE_LISTS:
-            if each.path in not_read and name in each.objects:
-                return not_read[each.path]
+        detours = {each.path for each in roots_of(name, optional=True) if name not in each.objects}
+        for path, reason in not_read.items():
+            if path not in detours:
+                return reason
         paths = [each.path for each in roots_of(name)]
         if all(path in not_read for path in paths):
             return f"{paths[0]}, which it is found by, is refused: {not_read[paths[0]]}"
@@ -238,10 +239,10 @@ class Run:
         return self._bookmarks.livemode or roots_of(name, optional=True) <= set(needed_roots(self._selected))
 
     def _deny_children(self, denied: ChildListDenied) -> None:
-        self._warn(denied.child.path, denied.reason, not_set_up=denied.not_set_up)
-        for name in denied.child.objects:
+        self._warn(denied.path, denied.reason, not_set_up=denied.not_set_up)
+        for name in denied.objects:
             if stream_name(name) in self._open:
-                self._bookmarks.leave_out(stream_name(name), denied.child.path, denied.reason)
+                self._bookmarks.leave_out(stream_name(name), denied.path, denied.reason)
 
     def _warn(self, path: str, reason: str, *, not_set_up: bool) -> None:
         """Warn that a list is closed; what the account does not use is warned of once a reason, at the end."""

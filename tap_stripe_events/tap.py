@@ -261,4 +261,4 @@ def _start_second(config: Any) -> int | None:
         raise WrongSettingError(
             setting="start_date", problem=problem, way_out="Write it as 2026-01-31T00:00:00Z."
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))

@@ -552,3 +552,34 @@ def test_every_customer_is_delivered_whatever_its_children_answer(
     items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
     assert sorted(ids(items, "customer")) == sorted(each["id"] for each in customers)
     assert closed_lists(items) == {"/v1/customers"}
+
+
+def test_a_start_date_cuts_no_list_that_is_the_whole_truth_about_its_parent() -> None:
+    old = {"id": "rsli_1", "object": "radar.value_list_item", "created": NOW - 900, "value_list": "rsl_1"}
+    new = old | {"id": "rsli_2", "created": NOW}
+    values = {"id": "rsl_1", "object": "radar.value_list", "created": NOW}
+    stripe = StandInStripe({"/v1/radar/value_lists": [values], "/v1/radar/value_list_items": [new, old]})
+    selected = ("radar.value_list", "radar.value_list_item")
+    items = list(backfill(stripe, whole("/v1/radar/value_lists"), *selected, floor=NOW - 60).run())
+    assert records(items, "radar_value_list")[0][CHILDREN] == {"radar_value_list_item": ["rsli_2", "rsli_1"]}
+
+
+def test_what_comes_only_by_expansion_is_denied_with_it() -> None:
+    customers = [customer(each) for each in range(3)]
+    for each in customers:
+        del each["cash_balance"]
+    stripe = StandInStripe(customer_lists(customers))
+    answer = stripe._answer
+
+    def without_expansion(request: Request) -> Answer:
+        if "expand[]" in request.parameters:
+            return stripe._refused(request, 403, message="needs 'rak_cash_balance_read'")
+        return answer(request)
+
+    stripe._answer = without_expansion  # type: ignore[method-assign]
+    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    denied = [each for each in items if isinstance(each, ChildListDenied)]
+    assert [(each.objects, each.reason) for each in denied] == [
+        (("cash_balance",), "the key lacks the permission rak_cash_balance_read")
+    ]
+    assert len(ids(items, "customer")) == 3
