@@ -1,4 +1,4 @@
-# Everything a person or CI runs. Needs Python 3.11 or newer, make and git; no root.
+# Everything a person or CI runs. Needs Python 3.11 or newer and make; root or not.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -48,5 +48,6 @@ psql: $(INSTALLED)  ## look into the embedded Postgres
 stop: $(INSTALLED)  ## stop the embedded Postgres
 	$(BIN)/python -m target_postgres_stripe.embedded stop
 
-clean: stop  ## remove the environment and all data of the demo
+clean:  ## remove the environment and all data of the demo
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m target_postgres_stripe.embedded stop; fi
 	rm -rf .venv .venvs .meltano .stripe-sync

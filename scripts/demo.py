@@ -4,6 +4,7 @@ Starts the sandbox Stripe with the account of a small business, syncs, and shows
 week of business has passed, and the sync brings what it changed.
 """
 
+import fcntl
 import subprocess
 import sys
 import time
@@ -39,6 +40,16 @@ def wait_for(port_file: Path, process: subprocess.Popen[bytes]) -> int:
 def main() -> None:
     """Run the demo."""
     HOME.mkdir(exist_ok=True)
+    with (HOME / "demo-lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("Another make demo is running here; one at a time.")
+        demo()
+
+
+def demo() -> None:
+    """Start the sandbox, let a week pass if it has been here before, sync and show."""
     port_file = HOME / "demo-port"
     port_file.unlink(missing_ok=True)
     again = (HOME / "demo-account.json").exists()
