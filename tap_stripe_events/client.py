@@ -32,7 +32,7 @@ from tap_stripe_events.errors import (
     RetriesSpentError,
     TapError,
 )
-from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
+from tap_stripe_events.limits import Budget, Refusal, Start, Verdict, retry_seconds, verdict
 
 _TRIES = 9  # with waits of 0.5, 1, 2 … 30 s: about two minutes
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
@@ -135,7 +135,7 @@ class StripeClient:
         self._budget_lock = threading.Lock()
         self._closed = threading.Event()
         self._answers: queue.SimpleQueue[Answer | TapError] = queue.SimpleQueue()
-        self._requests: queue.SimpleQueue[tuple[Request, bool] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[Request, Start | None] | None] = queue.SimpleQueue()
         for number in range(max_concurrent_requests):
             threading.Thread(target=self._work, name=f"stripe-{number}", daemon=True).start()
         self._session = requests.Session()
@@ -169,9 +169,9 @@ class StripeClient:
 
         It keeps a worker waiting unless `delay` has just said 0, and no retry came in between.
         """
-        reserved = self._reserve(request.endpoint) <= 0
+        start = self._reserve(request.endpoint)
         self.in_flight += 1
-        self._requests.put((request, reserved))
+        self._requests.put((request, start))
 
     def take(self, timeout: float) -> Answer | None:
         """Return an answer that has arrived, in any order; None if none has after `timeout` seconds.
@@ -188,12 +188,12 @@ class StripeClient:
             raise answer
         return answer
 
-    def get(self, request: Request, *, reserved: bool = False) -> Answer:
+    def get(self, request: Request, *, start: Start | None = None) -> Answer:
         """Send a request and wait for its answer.
 
         Args:
             request: The request.
-            reserved: The first try is within the budget already.
+            start: The first try's place in the budget, if it has one.
 
         Raises:
             KeyRefusedError: Stripe does not know the key.
@@ -221,11 +221,10 @@ class StripeClient:
             logger=None,
         )
         def attempts() -> Answer:
-            nonlocal tries
+            nonlocal tries, start
             tries += 1
-            if tries > 1 or not reserved:
-                self._wait_for_budget(request.endpoint)
-            return self._attempt(request)
+            place, start = start or self._wait_for_budget(request.endpoint), None
+            return self._attempt(request, place)
 
         try:
             return attempts()
@@ -237,17 +236,18 @@ class StripeClient:
         while (work := self._requests.get()) is not None and not self._closed.is_set():
             self._answers.put(self._outcome(*work))
 
-    def _outcome(self, request: Request, reserved: bool) -> Answer | TapError:
+    def _outcome(self, request: Request, start: Start | None) -> Answer | TapError:
         try:
-            return self.get(request, reserved=reserved)
+            return self.get(request, start=start)
         except TapError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
             reason = f"{type(error).__name__} in the tap"
             return RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason)
 
-    def _attempt(self, request: Request) -> Answer:
+    def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self.stripe_clock.second()
+        start.left = self._clock.monotonic()  # written at once, as is `answered`: the lock is not needed
         try:
             response = self._session.get(
                 self.api_url + request.path,
@@ -258,6 +258,8 @@ class StripeClient:
         except requests.RequestException as error:
             # The exception's text may hold the URL; its kind says enough.
             raise _RetryableError(f"{type(error).__name__} (network)", {}) from None
+        finally:
+            start.answered = self._clock.monotonic()
         self.stripe_clock.heard(response.headers.get("Date"))
         return self._answer(request, response, as_of)
 
@@ -302,19 +304,19 @@ class StripeClient:
         except ValueError:
             return None
 
-    def _reserve(self, endpoint: str) -> float:
-        """Count a request that starts now; if it may not, return how long to wait."""
+    def _reserve(self, endpoint: str) -> Start | None:
+        """Count a request that starts now; None if it may not."""
         with self._budget_lock:
             now = self._clock.monotonic()
-            delay = self._budget.delay(endpoint, now)
-            if delay <= 0:
-                self._budget.reserve(endpoint, now)
-                self.requests_sent += 1
-            return delay
+            if self._budget.delay(endpoint, now) > 0:
+                return None
+            self.requests_sent += 1
+            return self._budget.reserve(endpoint, now)
 
-    def _wait_for_budget(self, endpoint: str) -> None:
-        while (delay := self._reserve(endpoint)) > 0:
-            self._clock.sleep(delay)
+    def _wait_for_budget(self, endpoint: str) -> Start:
+        while (start := self._reserve(endpoint)) is None:
+            self._clock.sleep(self.delay(endpoint))
+        return start
 
 
 def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], bool]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-# Requests leave a little further apart than a second's share, since threads and networks bunch them up again.
-_WINDOW_SECONDS = 1.05
+_WINDOW_SECONDS = 1.0
+_LONGEST_WAY_SECONDS = 1.0  # what takes longer to answer took that long at Stripe, not on its way there
 
 _NOT_SET_UP = re.compile(
     r"not set up to use|unrecognized request url|only available in test ?mode|not (?:been )?(?:enabled|onboarded)"
@@ -104,13 +104,33 @@ def retry_seconds(attempt: int, headers: Mapping[str, str], chance: float) -> fl
     return min(0.5 * 2.0 ** (attempt - 1), 30.0) * (0.5 + chance / 2)
 
 
+@dataclass(kw_only=True, eq=False)
+class Start:
+    """The place of one request in the budget.
+
+    Threads and networks bunch requests up after they have left. What is certain is that one reaches Stripe before its
+    answer is here, so until then it counts as under way.
+
+    Attributes:
+        left: When the request left.
+        answered: When its answer, or the lack of one, was here; None until then.
+    """
+
+    left: float
+    answered: float | None = None
+
+    def arrived(self, now: float) -> float:
+        """Return the latest moment at which it can have reached Stripe."""
+        return min(now if self.answered is None else self.answered, self.left + _LONGEST_WAY_SECONDS)
+
+
 class Budget:
     """How many requests may start in any second: over all endpoints, and on each.
 
     Invariants:
-    * at most `per_second` reservations lie in any stretch of `_WINDOW_SECONDS`, and at most
+    * at most `per_second` requests reach Stripe in any stretch of `_WINDOW_SECONDS`, and at most
       `per_endpoint_second` of one endpoint;
-    * a reservation is never taken back.
+    * a place is never given back.
 
     Not thread-safe: its owner, the client, holds a lock.
     """
@@ -118,27 +138,29 @@ class Budget:
     def __init__(self, *, per_second: int, per_endpoint_second: int) -> None:
         self._per_second = per_second
         self._per_endpoint_second = per_endpoint_second
-        self._all: deque[float] = deque(maxlen=per_second)
-        self._endpoints: dict[str, deque[float]] = {}
+        self._all: deque[Start] = deque(maxlen=per_second)
+        self._endpoints: dict[str, deque[Start]] = {}
 
     def delay(self, endpoint: str, now: float) -> float:
         """Return the seconds until a request to the endpoint may start; 0 if it may start now."""
-        free = _free(self._all)
+        free = _free(self._all, now)
         on_endpoint = self._endpoints.get(endpoint)
         if on_endpoint:
-            free = max(free, _free(on_endpoint))
+            free = max(free, _free(on_endpoint, now))
         return max(0.0, free - now)
 
-    def reserve(self, endpoint: str, now: float) -> None:
-        """Count a request that starts now."""
-        self._all.append(now)
+    def reserve(self, endpoint: str, now: float) -> Start:
+        """Count a request that leaves now; its owner notes when that really was, and the answer."""
+        start = Start(left=now)
+        self._all.append(start)
         if endpoint not in self._endpoints:
             self._endpoints[endpoint] = deque(maxlen=self._per_endpoint_second)
-        self._endpoints[endpoint].append(now)
+        self._endpoints[endpoint].append(start)
+        return start
 
 
-def _free(starts: deque[float]) -> float:
+def _free(starts: deque[Start], now: float) -> float:
     """Return when a full window has room again; the past if it is not full."""
     if len(starts) < (starts.maxlen or 0):
         return 0.0
-    return starts[0] + _WINDOW_SECONDS
+    return starts[0].arrived(now) + _WINDOW_SECONDS

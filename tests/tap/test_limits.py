@@ -87,19 +87,25 @@ def test_stripes_own_word_on_when_to_retry_is_followed() -> None:
 @given(
     per_second=st.integers(1, 30),
     per_endpoint=st.integers(1, 30),
-    asks=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 0.2)), max_size=200),
+    asks=st.lists(
+        st.tuples(st.sampled_from("abc"), st.floats(0, 0.2), st.floats(0, 0.9), st.floats(0, 1)), max_size=60
+    ),
 )
-def test_no_second_holds_more_than_the_budget(per_second: int, per_endpoint: int, asks: list[Any]) -> None:
+def test_no_second_at_stripe_holds_more_than_the_budget(per_second: int, per_endpoint: int, asks: list[Any]) -> None:
     budget = Budget(per_second=per_second, per_endpoint_second=per_endpoint)
-    now, starts = 0.0, []
-    for endpoint, pause in asks:
+    now, arrivals, under_way = 0.0, [], []
+    for endpoint, pause, until_answer, part_of_it in asks:
         now += pause
-        now += budget.delay(endpoint, now)
-        assert budget.delay(endpoint, now) <= 1e-9
-        budget.reserve(endpoint, now)
-        starts.append((now, endpoint))
-    for begin, _ in starts:
-        within = [endpoint for start, endpoint in starts if begin <= start < begin + 1.0]
+        while True:
+            for start, answered in under_way:
+                start.answered = answered if answered <= now else None
+            if budget.delay(endpoint, now) <= 0:
+                break
+            now += min(budget.delay(endpoint, now), 0.05)
+        under_way.append((budget.reserve(endpoint, now), now + until_answer))
+        arrivals.append((now + until_answer * part_of_it, endpoint))
+    for begin, _ in arrivals:
+        within = [endpoint for arrival, endpoint in arrivals if begin <= arrival < begin + 0.999_999]
         assert len(within) <= per_second
         assert all(within.count(each) <= per_endpoint for each in "abc")
 
@@ -110,4 +116,18 @@ def test_an_idle_budget_lets_a_burst_through_at_once() -> None:
         endpoint = "ab"[position % 2]
         assert budget.delay(endpoint, 100.0) == 0.0
         budget.reserve(endpoint, 100.0)
-    assert budget.delay("c", 100.0) > 1.0
+    assert budget.delay("c", 100.0) >= 1.0
+
+
+def test_a_request_counts_from_when_its_answer_came() -> None:
+    budget = Budget(per_second=1, per_endpoint_second=1)
+    start = budget.reserve("a", 100.0)
+    assert budget.delay("b", 100.3) == pytest.approx(1.0)  # it may be arriving just now
+    start.answered = 100.4
+    assert budget.delay("b", 101.1) == pytest.approx(0.3)
+
+
+def test_a_request_that_is_never_answered_holds_nobody_up_for_long() -> None:
+    budget = Budget(per_second=1, per_endpoint_second=1)
+    budget.reserve("a", 100.0)
+    assert budget.delay("b", 102.0) == 0.0
