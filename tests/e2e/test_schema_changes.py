@@ -25,12 +25,10 @@ def select(entry, selected, *breadcrumb):
     found["metadata"]["selected"] = selected
 
 
-def test_columns_that_an_older_catalog_lacked_are_added_and_filled(account, pipeline, connection, assert_true):
+def test_columns_that_a_table_lacked_are_added_and_filled(account, pipeline, connection, assert_true):
     pipeline.catalog = pipeline.discover()
-    customer = stream(pipeline.catalog, "customer")
     for name in LATER:
-        del customer["schema"]["properties"][name]
-    customer["metadata"] = [each for each in customer["metadata"] if each["breadcrumb"][1:] not in [[n] for n in LATER]]
+        select(stream(pipeline.catalog, "customer"), False, "properties", name)
     first = pipeline.run()
     assert first.succeeded, first.logs
     assert column_types(connection)["customer"].keys().isdisjoint(LATER)
@@ -39,6 +37,19 @@ def test_columns_that_an_older_catalog_lacked_are_added_and_filled(account, pipe
     second = pipeline.run()
     assert second.succeeded, second.logs
     assert column_types(connection)["customer"].keys() >= set(LATER)
+    assert_true(account)
+
+
+def test_a_catalog_made_by_an_older_version_hides_no_column(account, pipeline, assert_true):
+    """Such as the one that Meltano keeps: fields that it does not know were not deselected."""
+    pipeline.catalog = pipeline.discover()
+    customer = stream(pipeline.catalog, "customer")
+    for name in LATER:
+        del customer["schema"]["properties"][name]
+    unknown = [["properties", name] for name in LATER]
+    customer["metadata"] = [each for each in customer["metadata"] if each["breadcrumb"] not in unknown]
+    outcome = pipeline.run()
+    assert outcome.succeeded, outcome.logs
     assert_true(account)
 
 
