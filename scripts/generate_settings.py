@@ -15,7 +15,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 TAP, TARGET = "tap-stripe-events", "target-postgres-stripe"
-CAPABILITIES = {TAP: ["catalog", "discover", "state", "about", "stream-maps"], TARGET: ["about", "stream-maps"]}
+BOTH = ["about", "stream-maps", "structured-logging"]
+CAPABILITIES = {TAP: ["catalog", "discover", "state", *BOTH], TARGET: BOTH}
 # Meltano's names for what JSON Schema calls a type. (`decimal` settings break a run.)
 KINDS = {"integer": "integer", "boolean": "boolean", "object": "object", "array": "array", "string": "string"}
 # Any UUID: to a project that has none, Meltano adds one on its first run, and writes the whole file in its own order.

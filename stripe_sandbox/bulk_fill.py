@@ -53,7 +53,8 @@ def _bulk(account: Account, name: str, count: int, counts: Mapping[str, int], sp
     bodies = [generator.body(name, fields, random) for _ in range(VARIANTS)]
     for body in bodies:
         body.update({"test_clock": None} if "test_clock" in fields else {})
-        body.update({"cash_balance": ID_MARK} if name == "customer" else {})
+        # Nothing more belongs to a virtual customer, so that it must not say that there is.
+        body.update({"cash_balance": ID_MARK, "balance": 0} if name == "customer" else {})
     return Bulk(
         object_type=name,
         prefix=id_prefix(name),

@@ -10,7 +10,7 @@ from tap_stripe_events.backfill import refusal_reason
 from tap_stripe_events.client import Answer, Request, StripeClient
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_LISTS
-from tap_stripe_events.objects import StripeList, StripeObject
+from tap_stripe_events.objects import StripeList, StripeObject, stream_name
 
 _REFUSALS = frozenset({Verdict.DENIED, Verdict.NOT_SET_UP})
 
@@ -22,12 +22,14 @@ class Access:
     Attributes:
         stream: The stream.
         readable: None if that could not be tried.
-        note: Why, or the lists that were tried.
+        note: Why not; empty if it can.
+        not_set_up: It cannot because the account does not use the product.
     """
 
     stream: str
     readable: bool | None
-    note: str
+    note: str = ""
+    not_set_up: bool = False
 
 
 def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> list[Access]:
@@ -58,11 +60,13 @@ def access_table(found: list[Access]) -> str:
     width = max(len(each.stream) for each in found)
     rows = [f"{each.stream:<{width}}  {words[each.readable]:<8}  {each.note}" for each in found]
     readable = sum(each.readable is True for each in found)
-    denied = sum(each.readable is False for each in found)
-    unknown = len(found) - readable - denied
-    head = [f"{'stream':<{width}}  readable  why", f"{'-' * width}  --------  ---"]
-    foot = ["", f"{readable} streams can be read, {denied} cannot, {unknown} could not be tried."]
-    return "\n".join(head + rows + foot)
+    denied = sum(each.readable is False and not each.not_set_up for each in found)
+    not_set_up = sum(each.not_set_up for each in found)
+    unknown = len(found) - readable - denied - not_set_up
+    head = [f"{'stream':<{width}}  readable  why not", f"{'-' * width}  --------  -------"]
+    counts = f"{readable} streams can be read, {denied} may not be with this key, {unknown} could not be tried, "
+    foot = ["", f"{counts}{not_set_up} are of products that the account does not use."]
+    return "\n".join(line.rstrip() for line in head + rows + foot)
 
 
 def _request(a_list: StripeList, examples: Mapping[str, dict[str, Any]]) -> Iterator[Request]:
@@ -113,17 +117,19 @@ def _access(stripe_object: StripeObject, answers: Mapping[StripeList, Answer]) -
     if not lists:
         return Access(stream=stripe_object.stream, readable=None, note="arrives inside other objects or in events")
     tried = {each: answers[each] for each in lists if each in answers}
-    paths = ", ".join(dict.fromkeys(each.path for each in tried))
     for each, answer in tried.items():
         if answer.verdict in _REFUSALS:
             partly = any(other.verdict not in _REFUSALS for other in tried.values())
             note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
-            return Access(stream=stripe_object.stream, readable=partly, note=note)
+            not_set_up = not partly and answer.verdict is Verdict.NOT_SET_UP
+            return Access(stream=stripe_object.stream, readable=partly, note=note, not_set_up=not_set_up)
     if tried:
-        return Access(stream=stripe_object.stream, readable=True, note=paths)
+        return Access(stream=stripe_object.stream, readable=True)
     asked_of = {ask.of for each in lists for ask in each.asks}
     parents = [each for each in STRIPE_LISTS if asked_of & set(each.objects) and each in answers]
-    words = ", ".join(sorted(asked_of))
+    words = ", ".join(sorted(map(stream_name, asked_of)))
     if parents and all(answers[each].verdict in _REFUSALS for each in parents):
-        return Access(stream=stripe_object.stream, readable=False, note=f"found through {words}, which cannot be read")
+        not_set_up = all(answers[each].verdict is Verdict.NOT_SET_UP for each in parents)
+        note = f"found through {words}, which cannot be read"
+        return Access(stream=stripe_object.stream, readable=False, note=note, not_set_up=not_set_up)
     return Access(stream=stripe_object.stream, readable=None, note=f"there is no {words} to try it with")

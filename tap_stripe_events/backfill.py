@@ -34,6 +34,8 @@ _UNITS_AHEAD = 2  # pages of one window whose children are still being read
 _HELD_ROWS = 20_000  # children kept back for their parents; more are delivered before them
 _CHILD_RESTARTS = 5  # times that a child list is begun anew because its cursor had vanished
 
+_REASON_CHARACTERS = 160  # of what Stripe says, in a warning and in the state
+
 _logger = logging.getLogger("tap-stripe-events.backfill")
 
 
@@ -480,4 +482,9 @@ def refusal_reason(answer: Answer) -> str:
         return "refused without a reason"
     if refusal.permission:
         return f"the key lacks the permission {refusal.permission}"
-    return refusal.message.split("\n", maxsplit=1)[0][:200].rstrip(".") or f"HTTP {refusal.status}"
+    return shortened(refusal.message.split("\n", maxsplit=1)[0]) or f"HTTP {refusal.status}"
+
+
+def shortened(text: str) -> str:
+    """Return a sentence without its full stop, and not longer than two lines."""
+    return text.rstrip(".") if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS].rstrip() + " …"

@@ -36,6 +36,7 @@ from tap_stripe_events.limits import Budget, Refusal, Start, Verdict, retry_seco
 
 _TRIES = 9  # with waits of 0.5, 1, 2 … 30 s: about two minutes
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
+_LONG_KEY = 20  # of a shorter one, the end would give away too much
 _USER_AGENT = "stripe-postgres-sync/0.1"
 _KEYS = re.compile(r"\b(?:sk|rk|pk|whsec|ek)_[A-Za-z0-9_*]+")
 
@@ -130,7 +131,7 @@ class StripeClient:
         self._tries = tries
         self._clock = clock or Clock()
         self.stripe_clock = StripeClock(self._clock)
-        self._key_ending = api_key[-4:]
+        self._key_name = f"ending in …{api_key[-4:]}" if len(api_key) >= _LONG_KEY else "(a short one)"
         self._budget = Budget(per_second=requests_per_second, per_endpoint_second=endpoint_requests_per_second)
         self._budget_lock = threading.Lock()
         self._closed = threading.Event()
@@ -144,6 +145,7 @@ class StripeClient:
         self._session.headers.update({"Stripe-Version": api_version, "User-Agent": _USER_AGENT})
         self._decoder = msgspec.json.Decoder(float_hook=Decimal)
         self.in_flight = 0
+        self._told_retry = -1.0
         self.requests_sent = 0
 
     def __enter__(self) -> Self:
@@ -210,14 +212,7 @@ class StripeClient:
             max_tries=self._tries,
             jitter=None,
             giveup=lambda _: self._closed.is_set(),
-            on_backoff=lambda details: _logger.info(
-                "GET %s: %s; try %d of %d in %.1f s",
-                request.endpoint,
-                details["exception"],
-                tries + 1,
-                self._tries,
-                details["wait"],
-            ),
+            on_backoff=lambda details: self._tell_retry(request, details["exception"], tries, details["wait"]),
             logger=None,
         )
         def attempts() -> Answer:
@@ -230,7 +225,9 @@ class StripeClient:
             return attempts()
         except _RetryableError as error:
             seconds = self._clock.monotonic() - started
-            raise RetriesSpentError(path=request.path, tries=tries, seconds=seconds, reason=error) from None
+            raise RetriesSpentError(
+                api_url=self.api_url, path=request.path, tries=tries, seconds=seconds, reason=error
+            ) from None
 
     def _work(self) -> None:
         while (work := self._requests.get()) is not None and not self._closed.is_set():
@@ -243,7 +240,7 @@ class StripeClient:
             return error
         except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
             reason = f"{type(error).__name__} in the tap"
-            return RetriesSpentError(path=request.path, tries=1, seconds=0.0, reason=reason)
+            return RetriesSpentError(api_url=self.api_url, path=request.path, tries=1, seconds=0.0, reason=reason)
 
     def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self.stripe_clock.second()
@@ -277,7 +274,7 @@ class StripeClient:
             code = refusal.code if refusal else "no code"
             request_id = refusal.request if refusal else "unknown"
             raise KeyRefusedError(
-                ending=self._key_ending, status=response.status_code, code=code, request=request_id
+                key=self._key_name, status=response.status_code, code=code, request=request_id
             ) from None
         if meaning is Verdict.REFUSED:
             if refusal is None:
@@ -292,6 +289,13 @@ class StripeClient:
             refusal=refusal,
             secrets=may_hold_secrets(content),
         )
+
+    def _tell_retry(self, request: Request, error: Exception, tries: int, wait: float) -> None:
+        """Log a retry, at most one a second: when Stripe is away, all requests in flight say the same."""
+        now = self._clock.monotonic()
+        if now - self._told_retry >= 1.0:
+            self._told_retry = now
+            _logger.info("GET %s: %s; try %d of %d in %.1f s", request.endpoint, error, tries + 1, self._tries, wait)
 
     def _decoded(self, content: bytes) -> Any:
         try:

@@ -11,13 +11,20 @@ class TapError(Exception):
         super().__init__(inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ").format(**facts))
 
 
+class NothingSelectedError(TapError):
+    """
+    No stream is selected, so there is nothing to read. `meltano select tap-stripe-events --list --all` shows what is
+    selected; `meltano select tap-stripe-events "*" "*"` selects everything.
+    """
+
+
 class WrongSettingError(TapError):
     """Setting {setting}: {problem}. {way_out}"""
 
 
 class KeyRefusedError(TapError):
     """
-    Stripe refused the API key ending in …{ending} (HTTP {status}, {code}, request {request}). Check
+    Stripe refused the API key {key} (HTTP {status}, {code}, request {request}). Check
     TAP_STRIPE_EVENTS_API_KEY: the key may be revoked, expired or restricted to other IP addresses.
     """
 
@@ -39,8 +46,8 @@ class NotStripeError(TapError):
 
 class RetriesSpentError(TapError):
     """
-    Stripe did not answer GET {path} in {tries} tries over {seconds:.0f} s; the last one ended with: {reason}. Nothing
-    was lost: the state is saved up to here. Run again to go on from there.
+    {api_url} did not answer GET {path} in {tries} tries over {seconds:.0f} s; the last one ended with: {reason}.
+    Nothing was lost: the state is saved up to here. Run again to go on from there.
     """
 
 

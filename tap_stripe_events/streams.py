@@ -42,6 +42,7 @@ class StripeStream(Stream):
         super().__init__(tap, schema=changes.singer_schema(stripe_object.name), name=stripe_object.stream)
         self._stripe_tap = tap
         self._schema_written = False
+        self._told = False
         self._plain: bool | None = None
         self.primary_keys = list(stripe_object.key)
         # Full listings. What a listing did not see is announced by the run itself, when it is finished.
@@ -61,7 +62,8 @@ class StripeStream(Stream):
 
     def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
         """Log what the SDK says of one stream, quietly: all are read together, and the run tells how it goes."""
-        super().log(message, *args, level=logging.DEBUG if level == logging.INFO else level, **kwargs)
+        quiet = level == logging.INFO or self._told  # a failure has a line of its own, and is seldom this stream's
+        super().log(message, *args, level=logging.DEBUG if quiet else level, **kwargs)
 
     def log_sync_costs(self) -> None:
         """Say nothing: the run has told."""
@@ -69,6 +71,7 @@ class StripeStream(Stream):
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Yield this stream's records, and hand other streams theirs as they come."""
         run = self._stripe_tap.run
+        self._stripe_tap.write_schemas_once()
         try:
             for item in run.until(self.name):
                 match item:
@@ -80,6 +83,7 @@ class StripeStream(Stream):
                     case Checkpoint():
                         self._stripe_tap.write_state()
         except TapError:
+            self._told = True
             self._stripe_tap.write_state()  # what the bookmarks say was delivered
             raise
         if run.exit_code is not None:
@@ -89,18 +93,21 @@ class StripeStream(Stream):
     def deliver(self, change: Change, run: Run) -> None:
         """Write a record that another stream came across, if this one is selected."""
         if self.selected:
-            self._write_schema_message()
             self._stream_version = run.version(change)
             self._write_record_message(change.record)
 
     def activate(self, version: int) -> None:
         """Write that a listing is finished, if the stream is selected."""
         if self.selected:
-            self._write_schema_message()
             self._write_activate_version_message(version)
 
+    def announce(self) -> None:
+        """Write SCHEMA before anybody comes across a record, if the stream is selected."""
+        if self.selected:
+            self._write_schema_message()
+
     def _write_schema_message(self) -> None:
-        """Write SCHEMA once: other streams may come across this one's records before its turn."""
+        """Write SCHEMA once."""
         if not self._schema_written:
             self._schema_written = True
             super()._write_schema_message()

@@ -65,6 +65,7 @@ class Run:
         self._versions: dict[str, int] = {}
         self._delivered: dict[str, int] = {}
         self._not_set_up: dict[str, list[str]] = {}  # Stripe's reason → paths
+        self._warned: set[str] = set()  # paths that Stripe refuses: a list can be refused as a child list too
         self._items = self._run()
         self.exit_code: int | None = None
 
@@ -248,7 +249,8 @@ class Run:
         """Warn that a list is closed; what the account does not use is warned of once a reason, at the end."""
         if not_set_up:
             self._not_set_up.setdefault(reason, []).append(path)
-        else:
+        elif path not in self._warned:
+            self._warned.add(path)
             _logger.warning("%s is not read: %s. Its rows stay as they are; all other streams go on.", path, reason)
 
     def _log_progress(self, *, finished: bool) -> None:

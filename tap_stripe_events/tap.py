@@ -20,7 +20,7 @@ from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Request, StripeClient
-from tap_stripe_events.errors import TapError, WrongSettingError
+from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.messages import MessageWriter
@@ -149,6 +149,8 @@ class TapStripeEvents(Tap):
             self._identify(bookmarks)
             streams = names_by_stream()
             selected = [streams[each.name] for each in self.streams.values() if each.selected]
+            if not selected:
+                raise NothingSelectedError
             self._run = Run(
                 client=self.client, bookmarks=bookmarks, selected=selected, floor=_start_second(self.config)
             )
@@ -159,6 +161,12 @@ class TapStripeEvents(Tap):
         answer = self.client.get(Request(path="/v1/account", endpoint="/v1/account"))
         known = answer.verdict is Verdict.TAKE and isinstance(answer.body.get("id"), str)
         bookmarks.claim(answer.body["id"] if known else None, livemode=_is_live(self.config["api_key"]))
+
+    def write_schemas_once(self) -> None:
+        """Write all SCHEMAs before the first record: any stream may come across any other's records."""
+        for stream in self.streams.values():
+            assert isinstance(stream, StripeStream)  # noqa: S101 - discover_streams makes no others
+            stream.announce()
 
     def hand_over(self, item: Change | Activate) -> None:
         """Give a stream what another one came across."""

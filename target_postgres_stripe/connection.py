@@ -93,8 +93,20 @@ def is_refusal(error: Exception) -> bool:
     )
 
 
+def tell_waiting(details: Mapping[str, Any]) -> None:
+    """Say once that the database is waited for."""
+    if details["tries"] == 1:
+        logger.warning("The %s does not answer; waiting up to %d s for it.", place(details["args"][0]), RETRY_SECONDS)
+
+
 @backoff.on_exception(
-    backoff.expo, psycopg.OperationalError, max_time=RETRY_SECONDS, max_value=5, giveup=is_refusal, logger=None
+    backoff.expo,
+    psycopg.OperationalError,
+    max_time=RETRY_SECONDS,
+    max_value=5,
+    giveup=is_refusal,
+    on_backoff=tell_waiting,
+    logger=None,
 )
 def open_session(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
     """Open a session, with retries."""
@@ -112,4 +124,4 @@ def said(error: psycopg.Error, parameters: Mapping[str, Any]) -> str:
     text = " ".join(str(error).split())
     password = parameters.get("password")
     text = text.replace(password, "***") if password else text
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "?")) else f"{text}."

@@ -239,10 +239,16 @@ def private_directory(path: Path, user: str | None) -> None:
         EmbeddedError: Somebody else's directory, or a link, is in its place.
     """
     owner = pwd.getpwnam(user).pw_uid if user else os.geteuid()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-        os.chown(path, owner, -1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            os.chown(path, owner, -1)
+    except OSError as error:
+        raise EmbeddedError(
+            f"The embedded Postgres cannot keep its data in {path} ({error.strerror}). Set STRIPE_SYNC_HOME to a "
+            f"directory that this account can write, or database_url to a database of yours."
+        ) from None
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
         raise EmbeddedError(

@@ -144,7 +144,9 @@ class StateAheadError(TargetError):
         super().__init__(
             f"The tap's state is ahead of schema {schema!r}: {whose} says {field} = {incoming}, the database "
             f"recorded {stored or 'none'}. It was restored from a backup or is another database. Nothing was written. "
-            f"Restore the newer database, or run `meltano state clear` for this job so that everything is read again."
+            f"Restore the newer database, or clear the state, so that everything is read again: "
+            f"`meltano state list` shows its name, such as dev:tap-stripe-events-to-target-postgres-stripe, and "
+            f"`meltano state clear NAME` clears it."
         )
 
 

@@ -250,10 +250,12 @@ def add_child_streams(connection: psycopg.Connection[Any], schema: str, stream: 
 
 
 def grant_reading(connection: psycopg.Connection[Any], schema: str, role: str) -> None:
-    """Let a role read every table of the schema, now and later."""
+    """Let a role read every table of this target, now and later; other people's tables in the schema are theirs."""
+    streams = connection.execute(f"SELECT table_name FROM {quoted(schema)}._streams").fetchall()
+    tables = ", ".join(f"{quoted(schema)}.{quoted(table)}" for table in (*BOOKKEEPING, *(name for (name,) in streams)))
     for statement in (
         f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)}",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA {quoted(schema)} TO {quoted(role)}",
+        f"GRANT SELECT ON {tables} TO {quoted(role)}",
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted(schema)} GRANT SELECT ON TABLES TO {quoted(role)}",
     ):
         connection.execute(statement)

@@ -271,7 +271,7 @@ PARENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "account": {"customer_id": ("customer",)},
     "balance": {"account_id": ()},
     "balance_settings": {"account_id": ()},
-    "cash_balance": {"customer_id": ("key",)},
+    "cash_balance": {"customer_id": ("key", "customer")},
     "credit_note_line_item": {"credit_note_id": ("credit_note",)},
     "entitlements.active_entitlement": {"customer_id": ("customer",)},
     "fee_refund": {"application_fee_id": ("fee",)},
