@@ -126,8 +126,9 @@ class StripeStream(Stream):
     def _is_plain(self) -> bool:
         """Whether a record can be written as it is: all properties selected, no stream map, no flattening."""
         if self._plain is None:
-            only_map = len(self.stream_maps) == 1 and type(self.stream_maps[0]) is SameRecordTransform
-            self._plain = only_map and all(self.mask.values())
+            first = self.stream_maps[0] if len(self.stream_maps) == 1 else None
+            unchanged = type(first) is SameRecordTransform and not first.flattening_enabled
+            self._plain = unchanged and all(self.mask.values())
         return self._plain
 
 

@@ -293,15 +293,16 @@ def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType)
 
 
 def children_of(fields: dict[str, msgspec.Raw]) -> dict[str, list[str]] | None:
-    """The children's lists of a record.
+    """The children's lists of a record; a tap that flattens its records sends them as a text.
 
     Raises:
         WrongValueError: It is not an object of lists of ids.
     """
+    sent: msgspec.Raw | str = fields.get(CHILDREN_PROPERTY, JSON_NULL)
+    with contextlib.suppress(msgspec.ValidationError):
+        sent = msgspec.json.decode(sent, type=str)
     try:
-        found: dict[str, list[str]] | None = msgspec.json.decode(
-            fields.get(CHILDREN_PROPERTY, JSON_NULL), type=CHILDREN_TYPE
-        )
+        found: dict[str, list[str]] | None = msgspec.json.decode(sent, type=CHILDREN_TYPE)
     except msgspec.ValidationError:
         raise WrongValueError(column=CHILDREN_PROPERTY, expected="an object of lists of ids") from None
     return found

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
 
-LONGEST_WAY_SECONDS = 0.1  # the guarantee is for ways to Stripe up to this
+LONGEST_WAY_SECONDS = 0.25  # the guarantee is for ways to Stripe up to this
 
 
 def refusal(status: int = 400, **fields: Any) -> Refusal:
@@ -125,9 +125,9 @@ def test_an_idle_budget_lets_a_burst_through_at_once() -> None:
 def test_a_request_counts_from_when_its_answer_came() -> None:
     budget = Budget(per_second=1, per_endpoint_second=1)
     start = budget.reserve("a", 100.0)
-    assert budget.delay("b", 100.03) == pytest.approx(1.0)  # it may be arriving just now
-    start.answered = 100.04
-    assert budget.delay("b", 100.74) == pytest.approx(0.3)
+    assert budget.delay("b", 100.1) == pytest.approx(1.0)  # it may be arriving just now
+    start.answered = 100.2
+    assert budget.delay("b", 100.9) == pytest.approx(0.3)
 
 
 def test_a_request_that_is_never_answered_holds_nobody_up_for_long() -> None:

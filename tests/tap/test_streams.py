@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tap_stripe_events.errors import NothingSelectedError
 from tap_stripe_events.tap import TapStripeEvents
 
 SELECTED = ("customer", "invoice", "line_item", "tax_id")
@@ -125,3 +126,27 @@ def test_a_state_of_another_shape_is_taken_as_a_beginning(
     messages: Callable[..., Messages], state: dict[str, Any]
 ) -> None:
     assert len(records(messages(state=state), "invoice")) == len(records(messages(), "invoice")) > 0
+
+
+def test_flattening_makes_texts_of_hashes_in_schema_and_records_alike(messages: Callable[..., Messages]) -> None:
+    found = messages(flattening_enabled=True, flattening_max_depth=1)
+    assert schema(found, "customer")["schema"]["properties"]["metadata"]["type"] == ["string", "null"]
+    for each in records(found, "customer").values():
+        assert isinstance(each["metadata"], str | None)
+        assert isinstance(json.loads(each["_sdc_children"]), dict)
+
+
+def test_every_schema_comes_before_the_first_record(messages: Callable[..., Messages]) -> None:
+    kinds = [each["type"] for each in messages()]
+    assert kinds[0] == "STATE"
+    assert kinds[1 : 1 + len(SELECTED)] == ["SCHEMA"] * len(SELECTED)
+    assert "SCHEMA" not in kinds[1 + len(SELECTED) :]
+
+
+def test_a_run_in_which_nothing_is_selected_says_so(messages: Callable[..., Messages]) -> None:
+    catalog = selection()
+    for stream in catalog["streams"]:
+        for each in stream["metadata"]:
+            each["metadata"]["selected"] = False
+    with pytest.raises(NothingSelectedError, match="No stream is selected"):
+        messages(catalog=catalog)

@@ -145,3 +145,9 @@ def test_an_old_list_spares_a_child_that_a_sweep_saw_later(load, rows):
     load(INVOICE, LINE, *sweep, state())
     load(INVOICE, LINE, invoice(["a"], 5), state())
     assert rows(LIVE) == [("in_1", "a"), ("in_1", "b")]
+
+
+def test_a_list_that_a_flattening_tap_sends_as_text_is_a_list(load, rows):
+    load(INVOICE, LINE, invoice(["a", "b"], 1), line("a", 1), line("b", 1), state())
+    load(INVOICE, LINE, record("invoice", id="in_1", as_of=5, children='{"line_item": ["a"]}'), state())
+    assert rows(LIVE) == [("in_1", "a")]

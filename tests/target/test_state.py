@@ -208,3 +208,8 @@ def test_a_state_written_later_than_the_last_one_stored_is_ahead(load, rows):
     load({"type": "STATE", "value": earlier})
     with pytest.raises(StateAheadError, match="it says written_at = 2026-01-01T00:02:00"):
         load({"type": "STATE", "value": later})
+
+
+def test_a_stream_without_rows_has_a_table_too_whatever_comes_last(load, rows):
+    load(state(), CUSTOMER, customer("a"), state(), schema("mandate", type=TEXT))
+    assert rows("SELECT count(*) FROM stripe.mandate") == [(0,)]
