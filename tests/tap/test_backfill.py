@@ -74,7 +74,7 @@ def test_a_long_list_is_split_and_costs_few_requests_more_than_its_pages() -> No
     assert widest >= 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     times=st.lists(st.integers(NOW - 400_000_000, NOW), min_size=0, max_size=1200),
     crowd=st.integers(0, 400),
@@ -87,7 +87,7 @@ def test_windows_tile_whatever_the_times(times: list[int], crowd: int, seed: int
     assert len(ids(items, "charge")) == len(set(ids(items, "charge"))) == len(all_times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stop=st.integers(0, 3000), seed=st.integers(0, 1000), count=st.integers(100, 2500))
 def test_a_killed_backfill_goes_on_where_its_bookmark_is(stop: int, seed: int, count: int) -> None:
     rng = random.Random(seed)
@@ -527,7 +527,7 @@ def test_an_object_without_a_key_has_no_row(identifier: Any) -> None:
     assert records(items, "charge") == []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 100_000),
     count=st.integers(1, 260),

@@ -349,7 +349,7 @@ def test_access_that_is_back_ends_a_refusal() -> None:
     assert "denied" not in replica.bookmark("charge")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), runs=st.integers(1, 4))
 def test_whatever_is_cut_short_or_left_out_the_last_run_ends_with_what_is_there(seed: int, runs: int) -> None:
     rng = random.Random(seed)

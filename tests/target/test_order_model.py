@@ -87,7 +87,7 @@ def message(step):
     return record("c", id=key, name=name, as_of=at(as_of) if as_of else FILLER, version=version)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(steps(), st.booleans()), min_size=1, max_size=14), st.integers(1, 5), st.booleans())
 def test_batches_do_not_matter_and_the_rules_of_order_hold(load, connection, sequence, batch_size, hard_delete):
     connection.execute("DROP SCHEMA IF EXISTS stripe CASCADE")

@@ -217,7 +217,7 @@ def as_line(number, values):
     return f'{{"type": "RECORD", "stream": "t", "record": {{"v_number": {amount}, {body[1:]}}}\n'
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records, min_size=1, max_size=20))
 def test_arbitrary_records_come_back_equal(load, connection, sent):
     connection.execute("DROP SCHEMA IF EXISTS stripe CASCADE")
