@@ -268,6 +268,3 @@ EVENT_OBJECTS: dict[str, tuple[str, ...]] = {
 
 # `…deleted` events that are not deletions.
 NOT_DELETIONS = frozenset({"customer.subscription.deleted"})
-
-# A type hint that names a class with an older object name.
-OBJECT_ALIASES: dict[str, str] = {"file_upload": "file"}

@@ -34,7 +34,7 @@ from tap_stripe_events.errors import (
 )
 from tap_stripe_events.limits import Budget, Refusal, Start, Verdict, retry_seconds, verdict
 
-_TRIES = 9  # with waits of 0.5, 1, 2 … 30 s: about two minutes
+_TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
 _LONG_KEY = 20  # of a shorter one, the end would give away too much
 _USER_AGENT = "stripe-postgres-sync/0.1"

@@ -138,7 +138,6 @@ class Budget:
     """
 
     def __init__(self, *, per_second: int, per_endpoint_second: int) -> None:
-        self._per_second = per_second
         self._per_endpoint_second = per_endpoint_second
         self._all: deque[Start] = deque(maxlen=per_second)
         self._endpoints: dict[str, deque[Start]] = {}

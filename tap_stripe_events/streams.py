@@ -118,7 +118,6 @@ class StripeStream(Stream):
         else:
             for message in self._generate_record_messages(record):
                 self._stripe_tap.write_message(message)
-        self.state_manager.is_flushed = False
 
     def _write_state_message(self) -> None:
         """Leave STATE to the run: the SDK would write it at moments that mean nothing here."""

@@ -57,7 +57,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that is ready to be staged.
 
     Attributes:
-        line: The line of the text COPY, newline included; columns as in ``copy_columns``.
+        line: The line of the text COPY, newline included; columns as in ``Statements.create_stage``.
         key: The values of the key, as text that is equal where Postgres finds the keys equal; empty without a key.
         record: The record's number in its stream, from 1.
         segment: How many STATEs were read before it.
@@ -108,22 +108,6 @@ class UnknownFieldsError(Exception):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
-
-
-COPY_EXTRAS = (
-    "_sdc_as_of",
-    "_sdc_deleted_at",
-    "_sdc_table_version",
-    "_sdc_extracted_at",
-    "_sdc_sequence",
-    "_sdc_children",
-)
-"""What every staged row carries after its stream's own columns."""
-
-
-def copy_columns(shape: TableShape) -> tuple[str, ...]:
-    """The names of the staged columns, in the order of a row's fields."""
-    return (*(column.name for column in shape.columns), *COPY_EXTRAS)
 
 
 class RowReader:
