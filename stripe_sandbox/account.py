@@ -6,16 +6,19 @@ that Stripe would. Only the server's loop touches an account.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.families import CHILD_LISTS, EMBEDDED, event_type
+from stripe_sandbox.feed import FeedSettings, passage
 from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
 from stripe_sandbox.ids import IdSource, token
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.lists import Lists
+from stripe_sandbox.old_versions import as_of_version
 from stripe_sandbox.rendering import Renderer, embedded_types, ordered
 from stripe_sandbox.shapes import minimal
 from stripe_sandbox.store import Body, Record, Store
@@ -71,7 +74,7 @@ class Account:
         self.lists = Lists(spec, self.store, self.renderer, own_account=account_id, now=self.clock.now)
         self.ledger = Ledger()
         self.cause = Cause()
-        self.event_delay_seconds = 0
+        self.feed = FeedSettings()
         self.announces_from = 0  # history before this moment leaves no events
 
     def now(self) -> int:
@@ -153,42 +156,63 @@ class Account:
         kind = name or event_type(record.object, verb, owner=owner)
         if kind not in self.spec.events or self.now() < self.announces_from:
             return
+        event_id = f"evt_{self.ids.token()}"
+        way = passage(self.feed, seed=self.seed, number=self.ids.made)
+        version = way.api_version or self.api_version
         data: Body = {"object": snapshot if snapshot is not None else self.renderer.body(record)}
         if previous is not None:
-            data["previous_attributes"] = self._previous(data["object"], previous)
+            data["previous_attributes"] = self._previous(record.object, data["object"], previous)
         body = {
-            "id": f"evt_{self.ids.token()}",
+            "id": event_id,
             "object": "event",
-            "api_version": self.api_version,
+            "api_version": version,
             "created": self.now(),
-            "data": data,
+            "data": data if version == self.spec.api_version else self._in_version(data, version),
             "livemode": self.livemode,
             "pending_webhooks": 0,
             "request": {"id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key},
             "type": kind,
         }
-        shown = {"visible_at": self.now() + self.event_delay_seconds} if self.event_delay_seconds else {}
-        self.store.put(self.new_record("event", body, facts=shown))
+        facts = {"number": self.ids.made}  # tells the true order, which the feed does not
+        if way.late_seconds:
+            facts["visible_at"] = self.now() + way.late_seconds
+        event = self.new_record("event", body, facts=facts)
+        event.sequence = way.place
+        self.store.put(event)
 
     def forget_old_events(self) -> None:
         """Drop the events that are older than Stripe keeps them."""
-        oldest = self.now() - EVENT_RETENTION_SECONDS
         table = self.store.table("event")
-        kept = [position for position in table.order if position[0] >= oldest]
-        for _, _, key in table.order[: len(table.order) - len(kept)]:
-            del table.records[key]
-        table.order[:] = kept
+        aged = bisect_left(table.order, (self.now() - EVENT_RETENTION_SECONDS, -1, ""))
+        for _, _, key in table.order[:aged]:
+            self.store.forget(table.records[key])
+        del table.order[:aged]
 
-    def _previous(self, rendered: Body, previous: Mapping[str, Any]) -> Body:
+    def _previous(self, object_type: str, rendered: Body, previous: Mapping[str, Any]) -> Body:
         """The old values of what changed; of hashes only the members that changed."""
         changed: Body = {}
-        for name, old in previous.items():
+        for name, old in self.renderer.values(object_type, previous).items():
             new = rendered.get(name)
-            if isinstance(old, dict) and isinstance(new, dict) and new:
+            if isinstance(old, dict) and isinstance(new, dict) and new and "id" not in new and "object" not in new:
                 changed[name] = {key: old.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
             else:
                 changed[name] = old
         return changed
+
+    def _in_version(self, data: Body, version: str) -> Body:
+        """An event's data as an older version has it."""
+        body = as_of_version(data["object"], version, self._whole)
+        if "previous_attributes" not in data:
+            return {"object": body}
+        return {
+            "object": body,
+            "previous_attributes": {k: v for k, v in data["previous_attributes"].items() if k in body},
+        }
+
+    def _whole(self, object_type: str, key: Any) -> Body | None:
+        """An object by id, also one that is gone."""
+        record = self.store.last_known(object_type, key) if isinstance(key, str) else None
+        return self.renderer.body(record) if record is not None else None
 
     def _inherit_test_clock(self, record: Record) -> None:
         """What belongs to a customer on a test clock belongs to the clock."""

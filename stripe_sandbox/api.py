@@ -13,6 +13,7 @@ from stripe_sandbox.account import Account, Cause
 from stripe_sandbox.credit_preview import PREVIEW_LINES_PATH, preview_lines
 from stripe_sandbox.errors import StripeError, missing_parameter, no_such, unknown_parameter, unrecognized_url
 from stripe_sandbox.families import EMBEDDED, LIST_ALIASES
+from stripe_sandbox.filters import event_shows
 from stripe_sandbox.forms import Params, as_list, parse_params
 from stripe_sandbox.ids import token
 from stripe_sandbox.keys import Key, authenticate
@@ -160,6 +161,8 @@ class Api:
         if record is None and object_type in _STUBBED and (gone := account.store.last_known(object_type, key)):
             return gone
         record = _existing(account, types, key, name)
+        if object_type == "event" and not event_shows(record, account.now()):
+            raise no_such("event", key, param=name)
         for parent_name, parent in parents:
             linked = (record.link(parent_name), record.link("fee"), record.facts.get(parent_name))
             if object_type != "capability" and parent not in linked:

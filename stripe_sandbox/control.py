@@ -12,7 +12,9 @@
 | ``POST tick`` ``{"days"}`` | business goes on for so many days |
 | ``POST vanish`` ``{"object", "id"}`` | an object is gone and no event says so |
 | ``POST change`` ``{"object", "id", "values"}`` | an object changes and no event says so |
-| ``POST events`` ``{"delay_seconds", "api_version"}`` | how late events show, and in which version they are |
+| ``POST history`` ``{"seed", "changes", "types", "silent", "seconds"}`` | a random history; answers what happened |
+| ``POST events`` ``{"late_share", "late_seconds", "old_share", …}`` | how late events show and in which API versions:
+  the fields of :class:`~stripe_sandbox.feed.FeedSettings`, and ``api_version``, the account's own |
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import msgspec
 
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.faults import Fault, FaultKind, Faults, RateLimit, fault_kinds
+from stripe_sandbox.feed import FeedSettings
+from stripe_sandbox.histories import run_history
 from stripe_sandbox.messages import Request, Response
 from stripe_sandbox.products import PRODUCTS
 from stripe_sandbox.rendering import pretty
@@ -155,11 +159,27 @@ def _change(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     return target.account.renderer.body(record)
 
 
+def _history(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    changes = run_history(
+        target.account,
+        seed=int(_needed(given, "seed")),
+        changes=int(given.get("changes", 100)),
+        types=given.get("types", ()),
+        silent=bool(given.get("silent", True)),
+        seconds=int(given.get("seconds", 30)),
+    )
+    return {"now": target.account.now(), "changes": [asdict(each) for each in changes]}
+
+
 def _events(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     account = target.account
-    account.event_delay_seconds = int(given.get("delay_seconds", account.event_delay_seconds))
     account.api_version = str(given.get("api_version", account.api_version))
-    return {"delay_seconds": account.event_delay_seconds, "api_version": account.api_version}
+    wanted = {name: value for name, value in given.items() if name != "api_version"}
+    account.feed = msgspec.convert({**asdict(account.feed), **wanted}, type=FeedSettings)
+    unknown = wanted.keys() - asdict(account.feed).keys()
+    if unknown:
+        raise SandboxError(f"The feed has no {sorted(unknown)}, but: {', '.join(asdict(account.feed))}.")
+    return {"api_version": account.api_version, **asdict(account.feed)}
 
 
 def _needed(given: Mapping[str, Any], name: str) -> Any:
@@ -182,5 +202,6 @@ _ACTIONS: Mapping[tuple[str, str], Callable[[Controlled, Mapping[str, Any]], Res
     ("POST", "tick"): _tick,
     ("POST", "vanish"): _vanish,
     ("POST", "change"): _change,
+    ("POST", "history"): _history,
     ("POST", "events"): _events,
 }

@@ -240,9 +240,13 @@ def hiding_tests(path: str, object_type: str, params: Mapping[str, Any], now: in
         case "review":
             tests.append(lambda record: record.body["open"] is True)
         case "event":
-            oldest = now - EVENT_RETENTION_SECONDS
-            tests.append(lambda record: record.created >= oldest and record.facts.get("visible_at", 0) <= now)
+            tests.append(lambda record: event_shows(record, now))
     return tests
+
+
+def event_shows(event: Record, now: int) -> bool:
+    """Whether the API tells of an event: not before it is visible, and for thirty days."""
+    return event.created >= now - EVENT_RETENTION_SECONDS and event.facts.get("visible_at", 0) <= now
 
 
 def parameter_test(path: str, name: str, value: Any) -> Test:

@@ -124,6 +124,13 @@ class Renderer:
             self._embed(body, record, embedded, wanted)
         return ordered(body)
 
+    def values(self, object_type: str, values: Mapping[str, Any]) -> Body:
+        """Some values of an object, as the API answers them."""
+        fields = self._spec.fields(object_type)
+        return {
+            name: self._value(value, fields[name], None) if name in fields else value for name, value in values.items()
+        }
+
     def page_bytes(self, record: Record) -> bytes:
         """The object, unexpanded, as it stands within a list's ``data``."""
         if record.generation != self._store.generation:

@@ -83,7 +83,9 @@ def load(account: Account, path: Path, *, kind: str) -> SavedAccount:
             "Delete it to start anew, or ask for what it holds."
         )
     for item in sorted(saved.records, key=lambda record: record.sequence):
-        account.store.put(Record(item.object, item.key, item.body, created=item.created, facts=item.facts))
+        record = Record(item.object, item.key, item.body, created=item.created, facts=item.facts)
+        record.sequence = item.sequence if item.object == "event" else 0  # its place in its second is no matter of age
+        account.store.put(record)
     account.ids.made = saved.ids_made
     account.random = Random(token(account.seed, saved.ids_made))
     account.ledger.rebuild(account.store.table("balance_transaction"))

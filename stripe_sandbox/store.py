@@ -6,7 +6,8 @@ Rules of the store:
   whole object, and embedded lists are absent: they are the records that link to the object.
 * Nested values are never changed in place. A change puts new ones, so a snapshot may share them.
 * Every change goes through ``put`` or ``remove``; they keep the order, the links and the rendered bytes right.
-* Order is (created, sequence), oldest first; objects of a bulk are older than all stored ones.
+* Order is (created, sequence), oldest first; objects of a bulk are older than all stored ones. The sequence is that of
+  coming in, unless a record brings one of its own.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class Store:
             table.overridden[index] = record
         elif record.key not in table.records:
             self._sequence += 1
-            record.sequence = self._sequence
+            record.sequence = record.sequence or self._sequence
             table.records[record.key] = record
             table.gone.pop(record.key, None)
             insort(table.order, record.position)
@@ -239,6 +240,12 @@ class Store:
             self._unlink(table, record)
         table.gone[record.key] = record
         self._touch(record)
+
+    def forget(self, record: Record) -> None:
+        """Drop a record for good; the caller takes it out of its table's order."""
+        table = self.table(record.object)
+        del table.records[record.key]
+        self._unlink(table, record)
 
     def linked(self, object_type: str, name: str, value: str) -> list[Record]:
         """The stored records of which field or fact ``name`` is ``value``, oldest first."""

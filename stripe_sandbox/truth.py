@@ -18,8 +18,10 @@ def truth_lines(account: Account, object_types: Collection[str] = ()) -> Iterato
     """NDJSON chunks: ``{"object", "key", "facts", "data"}``, ``data`` as the API renders it unexpanded.
 
     Objects that lists hide are among them; ``facts`` says why (``inline``, ``detached``, ``test_clock``) and names
-    parents that the object itself does not.
+    parents that the object itself does not. Events are those of the last thirty days, also such as do not show yet;
+    ``facts`` has their true order (``number``) and since when they show (``visible_at``).
     """
+    account.forget_old_events()
     lines: list[bytes] = []
     for table in account.store.tables():
         if object_types and table.object not in object_types:
