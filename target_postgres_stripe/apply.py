@@ -20,36 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_postgres_stripe.columns import (
-    AS_OF,
-    BATCHED_AT,
-    DELETED_AT,
-    EXTRACTED_AT,
-    RECEIVED_AT,
-    SEQUENCE,
-    TABLE_VERSION,
-    literal,
-    quoted,
-)
+from target_postgres_stripe.columns import AS_OF, DELETED_AT, TABLE_VERSION, literal, quoted
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, json_array, moment_of_version, names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from target_postgres_stripe.columns import Column, TableShape
-
-GAP_FILLER = "timestamptz '0001-01-01T00:00:00Z'"
-LONG_AGO = "timestamptz '-infinity'"
-
-# How the target's own columns are derived from a staged row. A row's time of receipt is its sequence in milliseconds.
-STAGED = {
-    AS_OF: 's."_sdc_as_of"',
-    DELETED_AT: 's."_sdc_deleted_at"',
-    TABLE_VERSION: 's."_sdc_table_version"',
-    EXTRACTED_AT: 's."_sdc_extracted_at"',
-    RECEIVED_AT: 'to_timestamp(s."_sdc_sequence" / 1000.0)',
-    BATCHED_AT: "now()",
-    SEQUENCE: 's."_sdc_sequence"',
-}
+    from target_postgres_stripe.columns import TableShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +61,8 @@ class Relation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statements:
-    """The statements of one stream.
-
-    Attributes:
-        schema: The schema's name.
-        shape: The stream as a table.
-        stage: The name of the staging table.
-        hard_delete: Whether deleted rows are removed.
-    """
-
-    schema: str
-    shape: TableShape
-    stage: str
-    hard_delete: bool
+class Statements(Fragments):
+    """The statements of one stream."""
 
     def create_stage(self) -> str:
         """The staging table: the stream's own columns and what every staged row carries besides."""
@@ -225,16 +188,9 @@ class Statements:
         Rows it did not bring, and that nothing newer than its start has touched, are gone as of its start. A sweep that
         was finished before is left alone: its sightings are forgotten, so it could no longer tell.
         """
-        start = f"to_timestamp({version} / 1000.0)"
-        unfinished = f"{self._floor} < {start}"
-        seen = (
-            f"EXISTS (SELECT FROM {self._own('_sweep_seen')} k WHERE k.stream = {self._stream} "
-            f"AND k.key = {self._key_json('t')} AND (k.version = {version} OR k.as_of > {start}))"
-        )
-        absent = (
-            f't."_sdc_as_of" <= {start} AND t."_sdc_table_version" IS DISTINCT FROM {version} '
-            f"AND {unfinished} AND NOT {seen}"
-        )
+        start = moment_of_version(version)
+        unfinished = self._sweep_is_unfinished(version)
+        absent = f"{self._absent_from_sweep(version)} AND {unfinished}"
         return [
             self._gone(f"{self._table} AS t", "", absent, start),
             f"DELETE FROM {self._own('_sweep_seen')} WHERE stream = {self._stream} AND version <= {version}",
@@ -251,7 +207,11 @@ class Statements:
     # Children's lists.
 
     def store_lists(self) -> str:
-        """Remember, for each staged parent and child stream, the newest complete list."""
+        """Remember, for each staged parent and child stream, the newest complete list.
+
+        That of a deleted parent counts even if a sweep has found out before that it is gone: its children may not have
+        been in that sweep, and whether one is newer is still asked of each.
+        """
         staged = (
             """(SELECT jsonb_object_agg(child, jsonb_build_object('as_of', s."_sdc_as_of", 'ids', ids)) """
             """FROM jsonb_each(s."_sdc_children") AS l(child, ids))"""
@@ -264,7 +224,7 @@ class Statements:
         return (
             f"INSERT INTO {self._own('_children')} AS k (stream, key, lists) "
             f"SELECT {self._stream}, {self._key_json('s')}, {staged} FROM {self._source} "
-            f"WHERE s.\"_sdc_children\" <> '{{}}' AND {self._not_below_floor} "
+            f'WHERE s."_sdc_children" <> \'{{}}\' AND (s."_sdc_deleted_at" IS NOT NULL OR {self._not_below_floor}) '
             f"ON CONFLICT (stream, key) DO UPDATE SET lists = k.lists || coalesce({not_older}, '{{}}')"
         )
 
@@ -331,105 +291,3 @@ class Statements:
 
     def _for(self, shape: TableShape) -> Statements:
         return Statements(schema=self.schema, shape=shape, stage=self.stage, hard_delete=self.hard_delete)
-
-    def _not_outdated(self) -> str:
-        """The staged row is not older than what is known of its key outside its row."""
-        return (
-            f'{self._not_below_floor} AND s."_sdc_as_of" >= {self._sighting("s")} '
-            f'AND s."_sdc_as_of" >= {self._tombstone("s")}'
-        )
-
-    @property
-    def _not_below_floor(self) -> str:
-        return f'(s."_sdc_as_of" >= {self._floor} OR s."_sdc_as_of" = {GAP_FILLER})'
-
-    @property
-    def _floor(self) -> str:
-        """The start of the stream's last finished sweep."""
-        return f"coalesce((SELECT floor FROM {self._own('_streams')} WHERE stream = {self._stream}), {LONG_AGO})"
-
-    def _sighting(self, alias: str) -> str:
-        """The as-of of a key's sighting in an unfinished sweep."""
-        return self._remembered("_sweep_seen", alias)
-
-    def _tombstone(self, alias: str) -> str:
-        """The as-of of a key's tombstone."""
-        return self._remembered("_tombstones", alias)
-
-    def _remembered(self, table: str, alias: str) -> str:
-        """The as-of that a bookkeeping table has for a key; the outer test spares the probes where it has none."""
-        own = self._own(table)
-        return (
-            f"CASE WHEN EXISTS (SELECT FROM {own} WHERE stream = {self._stream}) THEN "
-            f"coalesce((SELECT k.as_of FROM {own} k WHERE {self._known_key('k', alias)}), {LONG_AGO}) "
-            f"ELSE {LONG_AGO} END"
-        )
-
-    def _update(self, written: Iterable[Column], compared: Iterable[Column]) -> str:
-        """``UPDATE`` of a conflicting row to what was to be inserted, if any of ``compared`` differs."""
-        assignments = ", ".join(f"{quoted(c.name)} = {new_value(c)}" for c in written)
-        columns = list(compared)
-        if not columns:
-            # A table of nothing but its key.
-            return f"UPDATE SET {assignments or self._nothing} WHERE false"
-        stored = ", ".join(f"t.{quoted(c.name)}" for c in columns)
-        incoming = ", ".join(new_value(c) for c in columns)
-        return f"UPDATE SET {assignments} WHERE ({stored}) IS DISTINCT FROM ({incoming})"
-
-    @property
-    def _nothing(self) -> str:
-        key = quoted(self.shape.key[0].name)
-        return f"{key} = EXCLUDED.{key}"
-
-    @property
-    def _written(self) -> tuple[Column, ...]:
-        return self.shape.values + self.shape.added
-
-    @property
-    def _not_older_than_row(self) -> str:
-        return f'coalesce(t."_sdc_as_of", {LONG_AGO}) <= EXCLUDED."_sdc_as_of"'
-
-    @property
-    def _table(self) -> str:
-        return f"{quoted(self.schema)}.{quoted(self.shape.table)}"
-
-    @property
-    def _source(self) -> str:
-        return f"pg_temp.{quoted(self.stage)} AS s"
-
-    @property
-    def _stream(self) -> str:
-        return literal(self.shape.stream)
-
-    def _own(self, table: str) -> str:
-        return f"{quoted(self.schema)}.{quoted(table)}"
-
-    def _staged(self, columns: Iterable[Column]) -> str:
-        return ", ".join(STAGED.get(column, f"s.{quoted(column.name)}") for column in columns)
-
-    def _same_key(self) -> str:
-        return " AND ".join(f"t.{quoted(c.name)} = s.{quoted(c.name)}" for c in self.shape.key)
-
-    def _key_json(self, alias: str) -> str:
-        return json_array(f"{alias}.{quoted(c.name)}" for c in self.shape.key)
-
-    def _known_key(self, table: str, alias: str = "s") -> str:
-        return f"{table}.stream = {self._stream} AND {table}.key = {self._key_json(alias)}"
-
-
-def new_value(column: Column) -> str:
-    """What an update writes; an event between two pages of a sweep does not make the row unseen."""
-    incoming = f"EXCLUDED.{quoted(column.name)}"
-    if column == TABLE_VERSION:
-        return f"coalesce({incoming}, t.{quoted(column.name)})"
-    return incoming
-
-
-def names(columns: Iterable[Column]) -> str:
-    """Column names for a column list."""
-    return ", ".join(quoted(column.name) for column in columns)
-
-
-def json_array(expressions: Iterable[str]) -> str:
-    """A key as ``jsonb``, the form in which the bookkeeping tables hold keys of any table."""
-    return f"jsonb_build_array({', '.join(expressions)})"

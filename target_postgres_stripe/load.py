@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
+import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from target_postgres_stripe import status, tables
+from target_postgres_stripe import drift, status, tables
 from target_postgres_stripe.apply import Relation, Statements
 from target_postgres_stripe.columns import quoted
 from target_postgres_stripe.connection import connect
-from target_postgres_stripe.errors import (
-    DatabaseRefusedError,
-    DatabaseUnavailableError,
-    RecordRefusedError,
-    RoleMissingError,
-    TargetError,
-)
+from target_postgres_stripe.counts import CountingRounds, live_rows
+from target_postgres_stripe.drift import DriftStatements
+from target_postgres_stripe.errors import RoleMissingError
+from target_postgres_stripe.refusals import VALUE_ERRORS, failures, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.columns import TableShape
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
 
 COPY_CHUNK_BYTES = 256 * 1024
 
-VALUE_ERRORS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
-"""A value is malformed, too large or too deeply nested."""
+POLL_WRITTEN_EVERY = timedelta(seconds=10)
+"""How far the polls are apart that are recorded in the rows of streams whose bookmarks did not change."""
+
+logger = logging.getLogger("target-postgres-stripe")
 
 
 class Loader:
@@ -59,7 +60,11 @@ class Loader:
         self._in_transaction = False
         self._prepared = False
         self._identity: status.Identity | None = None
-        self._bookmarks: dict[str, Any] = {}
+        self._has_committed = False
+        # The last poll that a STATE told of, and the last one recorded in the streams' rows.
+        self._polled_at: datetime | None = None
+        self._polled_at_written: datetime | None = None
+        self._counting = CountingRounds()
         self._forget()
 
     def _forget(self) -> None:
@@ -68,6 +73,9 @@ class Loader:
         self._children: dict[str, set[str]] = {}
         self._current: dict[str, TableShape] = {}
         self._stages: dict[str, Statements] = {}
+        # How far each stream is as committed, and the streams with repairs that no event announced yet.
+        self._progress: dict[str, status.Progress] = {}
+        self._mended: set[str] = set()
         self._prepared = False
 
     def open(self) -> None:
@@ -85,17 +93,17 @@ class Loader:
         incoming = status.identity_of(state)
         if incoming is None:
             return
-        with self._failures():
+        with failures():
             connection = self._connection()
             stored = status.Identity()
-            bookmarks: dict[str, Any] = {}
+            progress: dict[str, status.Progress] = {}
             if tables.has_bookkeeping(connection, self._schema):
                 stored = status.stored_identity(connection, self._schema)
-                bookmarks = status.stored_bookmarks(connection, self._schema)
+                progress = status.stored_progress(connection, self._schema)
             if not self._in_transaction:
                 connection.rollback()
         status.check_identity(self._schema, stored, incoming)
-        status.check_not_ahead(self._schema, stored, bookmarks, state)
+        status.check_not_ahead(self._schema, stored, progress, state)
         self._identity = stored
 
     def check_identity(self, state: Mapping[str, Any]) -> None:
@@ -110,7 +118,7 @@ class Loader:
         """Bring a stream's table to its columns, in the open transaction."""
         if self._current.get(shape.stream) == shape:
             return
-        with self._failures():
+        with failures():
             connection = self._begin()
             tables.ensure_table(connection, self._schema, shape)
             self._drop_stage(connection, shape.stream)
@@ -126,7 +134,9 @@ class Loader:
             RecordRefusedError: Postgres cannot store one of them. The transaction is spoilt.
         """
         self.ensure(shape)
-        with self._failures():
+        if batch.rows:
+            self._counting.touch([shape.stream])
+        with failures():
             for rows in batch.rounds():
                 self._apply_round(self._begin(), shape, rows)
 
@@ -134,9 +144,12 @@ class Loader:
         """End a sweep, or a table version, in the open transaction."""
         self.ensure(shape)
         statements = self._statements(shape)
-        with self._failures():
+        self._counting.touch([shape.stream])
+        with failures():
             connection = self._begin()
             if shape.ordered:
+                if self._is_kept_by_events(shape):
+                    self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
                 for statement in statements.finish_sweep(version):
                     connection.execute(statement)
             else:
@@ -144,21 +157,58 @@ class Loader:
 
     def commit(self, state: Mapping[str, Any] | None) -> None:
         """Commit everything that was staged, with the STATE that covers it."""
-        with self._failures():
+        with failures():
             connection = self._begin()
-            changed: dict[str, Any] = {}
+            changed = {} if state is None else self._changed(state)
             if state is not None:
-                changed = {
-                    stream: bookmark
-                    for stream, bookmark in status.bookmarks_of(state).items()
-                    if self._bookmarks.get(stream) != bookmark or stream not in self._bookmarks
-                }
-                if identity := status.identity_of(state):
-                    self._identity = status.write_identity(connection, self._schema, identity)
-                status.write_bookmarks(connection, self._schema, changed)
-            connection.commit()
-            self._in_transaction = False
-            self._bookmarks |= changed
+                self._write_state(connection, state, changed)
+            found = self._judge_repairs(connection, changed)
+            self._commit(connection)
+        self._progress |= changed
+        for each in found:
+            logger.warning(
+                "%d rows of stream '%s' had to be mended by a sweep that no event announced, such as %s. "
+                "They are right now; the number is in drift of _sync_status.",
+                each.rows, each.stream, ", ".join(each.keys),
+            )  # fmt: skip
+
+    def count_a_table(self, *, at_once: bool = False) -> bool:
+        """Count the live rows of a table if one is due; for when there is nothing else to do.
+
+        Args:
+            at_once: Whether to count what changed without waiting for its turn.
+
+        Returns:
+            Whether there may be another one to count.
+        """
+        if (
+            self._in_transaction
+            or not self._prepared
+            or (stream := self._counting.next_stream(at_once=at_once)) is None
+        ):
+            return False
+        with failures():
+            connection = self._connection()
+            if shape := self._shapes.get(stream):
+                self._counting.note(stream, live_rows(connection, self._schema, shape))
+                connection.rollback()  # it only read; its locks are in nobody's way for longer
+            if counts := self._counting.take():
+                status.write_counts(self._begin(), self._schema, counts)
+                self._commit(connection)
+        return True
+
+    def finish(self) -> None:
+        """At the end of a run, bring what is in the status only now and then up to date."""
+        if not self._has_committed:
+            return
+        with failures():
+            connection = self._begin()
+            if self._polled_at is not None and self._polled_at != self._polled_at_written:
+                status.write_poll(connection, self._schema, self._polled_at, self._progress)
+            self._counting.touch(status.uncounted_streams(connection, self._schema))
+            self._commit(connection)
+        while self.count_a_table(at_once=True):
+            continue
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
@@ -192,8 +242,61 @@ class Loader:
                 self._grant_reading(connection, self._reader_role)
             self._shapes = tables.known_streams(connection, self._schema)
             self._children = tables.child_streams(connection, self._schema)
+            self._progress = status.stored_progress(connection, self._schema)
+            self._mended = drift.streams_mended(connection, self._schema)
             self._prepared = True
         return connection
+
+    def _commit(self, connection: psycopg.Connection[Any]) -> None:
+        connection.commit()
+        self._in_transaction = False
+        self._has_committed = True
+
+    def _changed(self, state: Mapping[str, Any]) -> dict[str, status.Progress]:
+        """The streams whose bookmark is another one than the stored one."""
+        return {
+            stream: self._progress.get(stream, status.NO_PROGRESS).after(bookmark)
+            for stream, bookmark in status.bookmarks_of(state).items()
+            if stream not in self._progress or self._progress[stream].bookmark != bookmark
+        }
+
+    def _write_state(
+        self, connection: psycopg.Connection[Any], state: Mapping[str, Any], changed: Mapping[str, status.Progress]
+    ) -> None:
+        """Write what a STATE says, in as few rows as may be (see status.py)."""
+        status.write_progress(connection, self._schema, changed)
+        if (identity := status.identity_of(state)) is None:
+            return
+        self._identity = status.write_identity(connection, self._schema, identity)
+        if (polled_at := identity.polled_at) is None:
+            return
+        self._polled_at = polled_at
+        if self._polled_at_written is None or polled_at - self._polled_at_written >= POLL_WRITTEN_EVERY:
+            status.write_poll(connection, self._schema, polled_at, status.bookmarks_of(state))
+            self._polled_at_written = polled_at
+
+    def _judge_repairs(
+        self, connection: psycopg.Connection[Any], changed: Mapping[str, status.Progress]
+    ) -> list[drift.Drift]:
+        """Which repairs are drift, now that the streams' bookmarks have changed (see drift.py)."""
+        waiting = self._mended & changed.keys()
+        if not waiting:
+            return []
+        lapsed = {stream for stream in waiting if not status.is_kept_by_events(changed[stream].bookmark)}
+        if lapsed:
+            drift.forget(connection, self._schema, lapsed)
+        found = drift.find(connection, self._schema, waiting - lapsed)
+        if lapsed or found:
+            self._mended = drift.streams_mended(connection, self._schema)
+        return found
+
+    def _is_kept_by_events(self, shape: TableShape) -> bool:
+        """Whether a sweep of the stream is a proof, by the bookmark as committed."""
+        return status.is_kept_by_events(self._progress.get(shape.stream, status.NO_PROGRESS).bookmark)
+
+    def _note_repairs(self, connection: psycopg.Connection[Any], shape: TableShape, statement: str) -> None:
+        if connection.execute(statement).rowcount:
+            self._mended.add(shape.stream)
 
     def _grant_reading(self, connection: psycopg.Connection[Any], role: str) -> None:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
@@ -233,6 +336,12 @@ class Loader:
 
     def _apply_ordered(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
         """Apply staged rows that say as of when they are; each statement only if some row needs it."""
+        shape = statements.shape
+        swept = any(row.version is not None for row in rows)
+        if swept and self._is_kept_by_events(shape):
+            self._note_repairs(connection, shape, drift_statements(statements).note_mended())
+        if shape.stream in self._mended and any(row.version is None and not row.fills_gap for row in rows):
+            connection.execute(drift_statements(statements).forget_announced())
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
         if changes:
             written = connection.execute(statements.apply_changes()).rowcount
@@ -246,7 +355,7 @@ class Loader:
                 connection.execute(statements.leave_tombstones())
             else:
                 connection.execute(statements.mark_deleted())
-        if any(row.version is not None for row in rows):
+        if swept:
             connection.execute(statements.note_sightings())
         self._apply_lists(connection, statements, rows)
 
@@ -259,6 +368,7 @@ class Loader:
             connection.execute(statements.store_lists())
             for relation in self._relations_of_parent(shape):
                 if relation.child.stream in brought:
+                    self._counting.touch([relation.child.stream])
                     connection.execute(statements.enforce_lists_on_children(relation))
         for relation in self._relations_of_child(shape):
             connection.execute(statements.enforce_lists_on_staged(relation))
@@ -306,37 +416,11 @@ class Loader:
         except VALUE_ERRORS as error:
             raise refused(error, statements.shape, rows) from None
 
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Turn Postgres' errors into ours, which name no values."""
-        try:
-            yield
-        except TargetError:
-            raise
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise DatabaseUnavailableError(
-                f"The connection to the database was lost or it cannot go on ({error.sqlstate or type(error).__name__}"
-                f"{f': {error.diag.message_primary}' if error.diag.message_primary else ''}). "
-                f"Nothing after the last STATE printed was stored. Run again once it is back."
-            ) from None
-        except psycopg.Error as error:
-            raise refused_statement(error) from None
 
-
-def refused_statement(error: psycopg.Error) -> DatabaseRefusedError:
-    """Postgres' error as ours."""
-    diag = error.diag
-    objects = {
-        "schema": diag.schema_name,
-        "table": diag.table_name,
-        "column": diag.column_name,
-        "constraint": diag.constraint_name,
-    }
-    return DatabaseRefusedError(
-        condition=f"{type(error).__name__} {error.sqlstate}",
-        about=", ".join(f"{kind} {name}" for kind, name in objects.items() if name),
-        # That of a data error quotes the value.
-        message=None if isinstance(error, psycopg.DataError) else diag.message_primary,
+def drift_statements(statements: Statements) -> DriftStatements:
+    """The statements on the repairs of a stream, by those on its rows."""
+    return DriftStatements(
+        schema=statements.schema, shape=statements.shape, stage=statements.stage, hard_delete=statements.hard_delete
     )
 
 
@@ -352,22 +436,6 @@ def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
             pending, size = [], 0
     if pending:
         yield b"".join(pending)
-
-
-def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefusedError | DatabaseRefusedError:
-    """Which record and column a failed COPY is about; Postgres says ``COPY stage, line 3, column amount: "value"``."""
-    # Not the words: they are in the server's language.
-    found = re.search(r"COPY [^,]+, \S+ (\d+)(?:, \S+ (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)
-    if found is None:
-        return refused_statement(error)
-    row = rows[int(found[1]) - 1]
-    named = [column for column in shape.columns if column.name == found[2]]
-    problem = f"{type(error).__name__} ({error.sqlstate})"
-    if named:
-        problem += f" in field {named[0].property!r}, expected {named[0].type}"
-    elif found[2]:
-        problem += f" in field {found[2]!r}"
-    return RecordRefusedError(stream=shape.stream, record=row.record, problem=problem, segment=row.segment)
 
 
 def lock_number(schema: str) -> int:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import IO
 
 CHUNK_BYTES = 1024 * 1024
-IDLE_SECONDS = 0.1
-"""How long nothing must come until the tap counts as idle."""
+IDLE_SECONDS = 0.01
+"""How long nothing must come until the tap counts as idle. A change waits for it, so it is short."""
 
 
 class RecordMessage(msgspec.Struct, gc=False):
@@ -42,13 +42,15 @@ class LineReader(GenericSingerReader[bytes]):
     """The SDK's reader, for bytes.
 
     Attributes:
-        on_pause: Called when no more comes, for now or because the input is broken.
+        on_pause: Called when no more comes for now, again and again as long as it says that there is more to do.
+        on_broken: Called when no more comes because the input is not what it should be.
         replaced: How many characters of the current line were replaced (see text.py).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_pause: Callable[[], None] | None = None
+        self.on_pause: Callable[[], bool] | None = None
+        self.on_broken: Callable[[], None] | None = None
         self.replaced = 0
         self._decoder = msgspec.json.Decoder(RecordMessage)
 
@@ -79,8 +81,8 @@ class LineReader(GenericSingerReader[bytes]):
             try:
                 message = decoded(self._decoder, line, callbacks.keys())
             except ValueError as error:
-                if self.on_pause is not None:
-                    self.on_pause()
+                if self.on_broken is not None:
+                    self.on_broken()
                 raise InputMalformedError(line=number, problem=str(error)) from None
             if message.type == SingerMessageType.RECORD:
                 callbacks[message.type](message)
@@ -104,8 +106,9 @@ class LineReader(GenericSingerReader[bytes]):
 
     def _read_chunk(self, source: int) -> bytes:
         """Wait for input and take what there is; empty at its end."""
-        if self.on_pause is not None and not select.select([source], [], [], IDLE_SECONDS)[0]:
-            self.on_pause()
+        while self.on_pause is not None and not select.select([source], [], [], IDLE_SECONDS)[0]:
+            if not self.on_pause():
+                break
         return os.read(source, CHUNK_BYTES)
 
 

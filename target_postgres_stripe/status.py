@@ -1,5 +1,10 @@
 """STATE as rows: what the schema is a copy of (``_sync``), and how far each stream is (``_sync_status``).
 
+A row of ``_sync_status`` is written when its bookmark changed. What changes with every poll and is the same for all
+streams, ``polled_at``, is in ``_sync`` at once and in the streams' rows a little later: a tap that follows speaks twice
+a second for days, and a hundred rows each time would be nothing but dead tuples. ``rows`` comes from counts.py,
+``drift`` from drift.py; ``lag`` is as of the moment the row was written.
+
 Only this project's tap says which account its STATE is about (``account``); of other taps' STATE the bookmarks are
 kept and nothing is checked.
 """
@@ -16,13 +21,23 @@ from target_postgres_stripe.columns import quoted
 from target_postgres_stripe.errors import OtherAccountError, OtherModeError, StateAheadError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import psycopg
 
 MOMENTS = ("backfill_started_at", "backfill_finished_at", "listed_at", "events_as_of")
-"""The parts of this project's bookmarks that only grow, each a column of ``_sync_status``."""
+"""The moments in this project's bookmarks up to which something is stored, each a column of ``_sync_status``.
 
+They grow, save where the tap reads a stream anew or a person has rewound it; ``furthest`` keeps the latest ever.
+"""
+
+KEPT_BY = "kept_by"
+"""How changes of a stream's objects reach the tap; ``EVENTS``: each of them is announced."""
+
+EVENTS = "events"
+
+POLLED_AT = "polled_at"
+"""When the feed was last read in full."""
 
 WRITTEN_AT = "written_at"
 """When the tap wrote a STATE: it only grows, so it tells which of two STATEs is the later one."""
@@ -36,11 +51,33 @@ class Identity:
         account_id: The Stripe account, None if not known (yet).
         livemode: Whether it is live mode, None if not known.
         written_at: When the last STATE was written, None if it does not say.
+        polled_at: When the feed was last read in full, None if it does not say.
     """
 
     account_id: str | None = None
     livemode: bool | None = None
     written_at: datetime | None = None
+    polled_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a stream is, as recorded.
+
+    Attributes:
+        bookmark: Its bookmark.
+        furthest: The latest that each of its ``MOMENTS`` ever was.
+    """
+
+    bookmark: Any
+    furthest: Mapping[str, datetime]
+
+    def after(self, bookmark: Any) -> Progress:
+        """How far it is with another bookmark."""
+        return Progress(bookmark=bookmark, furthest=latest_moments(self.furthest, moments_of(bookmark)))
+
+
+NO_PROGRESS = Progress(bookmark=None, furthest={})
 
 
 def identity_of(state: Any) -> Identity | None:
@@ -49,7 +86,10 @@ def identity_of(state: Any) -> Identity | None:
     if not isinstance(account, dict):
         return None
     return Identity(
-        account_id=account.get("id"), livemode=account.get("livemode"), written_at=moment_of(state, WRITTEN_AT)
+        account_id=account.get("id"),
+        livemode=account.get("livemode"),
+        written_at=moment_of(state, WRITTEN_AT),
+        polled_at=moment_of(state, POLLED_AT),
     )
 
 
@@ -71,19 +111,18 @@ def check_identity(schema: str, stored: Identity, incoming: Identity) -> None:
         raise OtherAccountError(schema=schema, stored=stored.account_id, incoming=incoming.account_id)
 
 
-def check_not_ahead(
-    schema: str, stored: Identity, bookmarks: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]
-) -> None:
+def check_not_ahead(schema: str, stored: Identity, progress: Mapping[str, Progress], state: Mapping[str, Any]) -> None:
     """Refuse a run's first STATE if it says more than the database recorded.
 
     A STATE is only ever emitted after the same bookmarks were committed, so the database is at least as far, unless it
     was restored or is another one. Ahead is: it was written later than the last one stored, or a moment in a bookmark
-    is later than the stored one; a moment that is not stored is the earliest of all.
+    is later than any that was stored; a moment that never was is the earliest of all. A STATE that was set back, by a
+    person or by a kill before it was saved, is behind, and behind is fine: what it brings again changes nothing.
 
     Args:
         schema: The schema's name, for the message.
         stored: What ``_sync`` records.
-        bookmarks: The bookmark of each stream in ``_sync_status``.
+        progress: How far each stream is by ``_sync_status``.
         state: The STATE.
 
     Raises:
@@ -98,9 +137,9 @@ def check_not_ahead(
             )  # fmt: skip
 
     for stream, bookmark in bookmarks_of(state).items():
-        recorded = bookmarks.get(stream, {})
-        for field in MOMENTS:
-            compare(f"stream {stream!r}", field, moment_of(recorded, field), moment_of(bookmark, field))
+        recorded = progress.get(stream, NO_PROGRESS).furthest
+        for field, moment in moments_of(bookmark).items():
+            compare(f"stream {stream!r}", field, recorded.get(field), moment)
     compare("it", WRITTEN_AT, stored.written_at, moment_of(state, WRITTEN_AT))
 
 
@@ -116,6 +155,26 @@ def moment_of(bookmark: Any, field: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def moments_of(bookmark: Any) -> dict[str, datetime]:
+    """Those of ``MOMENTS`` that a bookmark has."""
+    found = {field: moment_of(bookmark, field) for field in MOMENTS}
+    return {field: moment for field, moment in found.items() if moment is not None}
+
+
+def latest_moments(one: Mapping[str, datetime], other: Mapping[str, datetime]) -> dict[str, datetime]:
+    """The later of two moments, field by field."""
+    return {field: max(found[field] for found in (one, other) if field in found) for field in {**one, **other}}
+
+
+def is_kept_by_events(bookmark: Any) -> bool:
+    """Whether the stream is loaded, and events announce every later change of it."""
+    return (
+        isinstance(bookmark, dict)
+        and bookmark.get(KEPT_BY) == EVENTS
+        and moment_of(bookmark, "backfill_finished_at") is not None
+    )
+
+
 def denied_reason(bookmark: Any) -> str | None:
     """Why Stripe refuses the stream, None if it does not."""
     denied = bookmark.get("denied") if isinstance(bookmark, dict) else None
@@ -123,15 +182,20 @@ def denied_reason(bookmark: Any) -> str | None:
 
 
 def stored_identity(connection: psycopg.Connection[Any], schema: str) -> Identity:
-    """Whose rows the schema holds."""
+    """Whose rows the schema holds; ``polled_at`` is left out, since nothing is compared with it."""
     columns = "account_id, livemode, state_written_at"
     row = connection.execute(f"SELECT {columns} FROM {quoted(schema)}._sync").fetchone()
     return Identity(account_id=row[0], livemode=row[1], written_at=row[2]) if row else Identity()
 
 
-def stored_bookmarks(connection: psycopg.Connection[Any], schema: str) -> dict[str, Any]:
-    """The bookmark of each stream."""
-    return dict(connection.execute(f"SELECT stream, bookmark FROM {quoted(schema)}._sync_status").fetchall())
+def stored_progress(connection: psycopg.Connection[Any], schema: str) -> dict[str, Progress]:
+    """How far each stream is."""
+    # As JSON, because the table of an earlier version lacks the column; then the bookmark is all there is to know.
+    found = connection.execute(f"SELECT stream, bookmark, to_jsonb(t)->'furthest' FROM {quoted(schema)}._sync_status t")
+    return {
+        stream: Progress(bookmark=None, furthest=moments_of(furthest)).after(bookmark)
+        for stream, bookmark, furthest in found
+    }
 
 
 def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: Identity) -> Identity:
@@ -143,24 +207,69 @@ def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: I
         livemode=incoming.livemode if stored.livemode is None else stored.livemode,
         written_at=incoming.written_at or stored.written_at,
     )
-    if known != stored:
+    if known != stored or incoming.polled_at is not None:
         connection.execute(
-            f"UPDATE {quoted(schema)}._sync SET account_id = %s, livemode = %s, state_written_at = %s",
-            (known.account_id, known.livemode, known.written_at),
+            f"UPDATE {quoted(schema)}._sync SET account_id = %s, livemode = %s, state_written_at = %s, "
+            f"polled_at = coalesce(%s, polled_at)",
+            (known.account_id, known.livemode, known.written_at, incoming.polled_at),
         )
     return known
 
 
-def write_bookmarks(connection: psycopg.Connection[Any], schema: str, bookmarks: Mapping[str, Any]) -> None:
-    """Write a row for each stream."""
-    columns = ", ".join(("stream", "bookmark", *MOMENTS, "denied"))
-    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in ("bookmark", *MOMENTS, "denied", "updated_at"))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO {quoted(schema)}._sync_status ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s) "
-            f"ON CONFLICT (stream) DO UPDATE SET {changes}",
-            [
-                (stream, Jsonb(bookmark), *(moment_of(bookmark, field) for field in MOMENTS), denied_reason(bookmark))
-                for stream, bookmark in bookmarks.items()
-            ],
-        )
+def write_progress(connection: psycopg.Connection[Any], schema: str, changed: Mapping[str, Progress]) -> None:
+    """Write the rows of the streams whose bookmark changed."""
+    if not changed:
+        return
+    types = {
+        "stream": "text",
+        "bookmark": "jsonb",
+        KEPT_BY: "text",
+        "denied": "text",
+        "furthest": "jsonb",
+    } | dict.fromkeys(MOMENTS, "timestamptz")
+    columns = ", ".join(types)
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in (*types, "lag", "updated_at") if name != "stream")
+    connection.execute(
+        f"INSERT INTO {quoted(schema)}._sync_status ({columns}, lag) SELECT {columns}, now() - events_as_of "
+        f"FROM jsonb_to_recordset(%s) AS b({', '.join(f'{name} {kind}' for name, kind in types.items())}) "
+        f"ON CONFLICT (stream) DO UPDATE SET {changes}",
+        (Jsonb([status_row(stream, progress) for stream, progress in changed.items()]),),
+    )
+
+
+def status_row(stream: str, progress: Progress) -> dict[str, Any]:
+    """A stream's row, as JSON."""
+    bookmark = progress.bookmark
+    return {
+        "stream": stream,
+        "bookmark": bookmark,
+        KEPT_BY: bookmark.get(KEPT_BY) if isinstance(bookmark, dict) else None,
+        "denied": denied_reason(bookmark),
+        "furthest": {field: moment.isoformat() for field, moment in progress.furthest.items()},
+        **{field: moment.isoformat() for field, moment in moments_of(bookmark).items()},
+    }
+
+
+def write_poll(connection: psycopg.Connection[Any], schema: str, polled_at: datetime, streams: Iterable[str]) -> None:
+    """Record in the rows of streams that the feed brings when it was last read in full."""
+    connection.execute(
+        f"UPDATE {quoted(schema)}._sync_status SET polled_at = %(polled_at)s, lag = now() - events_as_of "
+        f"WHERE stream = ANY(%(streams)s) AND events_as_of IS NOT NULL AND denied IS NULL "
+        f"AND polled_at IS DISTINCT FROM %(polled_at)s",
+        {"polled_at": polled_at, "streams": list(streams)},
+    )
+
+
+def uncounted_streams(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+    """The streams whose rows were never counted."""
+    found = connection.execute(f"SELECT stream FROM {quoted(schema)}._sync_status WHERE rows IS NULL").fetchall()
+    return [stream for (stream,) in found]
+
+
+def write_counts(connection: psycopg.Connection[Any], schema: str, counts: Mapping[str, int]) -> None:
+    """Record how many live rows streams have."""
+    connection.execute(
+        f"UPDATE {quoted(schema)}._sync_status t SET rows = c.value::bigint, rows_counted_at = now() "
+        f"FROM jsonb_each_text(%s) AS c WHERE t.stream = c.key",
+        (Jsonb(dict(counts)),),
+    )

@@ -30,34 +30,68 @@ if TYPE_CHECKING:
 
     from target_postgres_stripe.apply import Relation
 
-BOOKKEEPING = {
-    "_streams": "stream text PRIMARY KEY, table_name text NOT NULL UNIQUE, floor timestamptz, "
-    "child_streams text[] NOT NULL DEFAULT '{}'",
-    "_children": "stream text, key jsonb, lists jsonb NOT NULL, PRIMARY KEY (stream, key)",
-    "_sweep_seen": "stream text, key jsonb, version bigint NOT NULL, as_of timestamptz NOT NULL, "
-    "PRIMARY KEY (stream, key)",
-    "_tombstones": "stream text, key jsonb, as_of timestamptz NOT NULL, PRIMARY KEY (stream, key)",
-    "_sync": "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), livemode boolean, account_id text, "
-    "state_written_at timestamptz, "
-    "created_at timestamptz NOT NULL DEFAULT now()",
-    "_sync_status": "stream text PRIMARY KEY, bookmark jsonb, updated_at timestamptz NOT NULL DEFAULT now(), "
-    "backfill_started_at timestamptz, backfill_finished_at timestamptz, listed_at timestamptz, "
-    "events_as_of timestamptz, denied text",
+BOOKKEEPING: dict[str, tuple[str, ...]] = {
+    "_streams": (
+        "stream text PRIMARY KEY",
+        "table_name text NOT NULL UNIQUE",
+        "floor timestamptz",
+        "child_streams text[] NOT NULL DEFAULT '{}'",
+    ),
+    "_children": ("stream text", "key jsonb", "lists jsonb NOT NULL", "PRIMARY KEY (stream, key)"),
+    "_sweep_seen": (
+        "stream text",
+        "key jsonb",
+        "version bigint NOT NULL",
+        "as_of timestamptz NOT NULL",
+        "PRIMARY KEY (stream, key)",
+    ),
+    "_sweep_mended": ("stream text", "key jsonb", "as_of timestamptz NOT NULL", "PRIMARY KEY (stream, key)"),
+    "_tombstones": ("stream text", "key jsonb", "as_of timestamptz NOT NULL", "PRIMARY KEY (stream, key)"),
+    "_sync": (
+        "id uuid PRIMARY KEY DEFAULT gen_random_uuid()",
+        "livemode boolean",
+        "account_id text",
+        "state_written_at timestamptz",
+        "polled_at timestamptz",
+        "created_at timestamptz NOT NULL DEFAULT now()",
+    ),
+    "_sync_status": (
+        "stream text PRIMARY KEY",
+        "kept_by text",
+        "rows bigint",
+        "rows_counted_at timestamptz",
+        "events_as_of timestamptz",
+        "lag interval",
+        "polled_at timestamptz",
+        "listed_at timestamptz",
+        "backfill_started_at timestamptz",
+        "backfill_finished_at timestamptz",
+        "denied text",
+        "drift bigint NOT NULL DEFAULT 0",
+        "drift_found_at timestamptz",
+        "updated_at timestamptz NOT NULL DEFAULT now()",
+        "furthest jsonb",
+        "bookmark jsonb",
+    ),
 }
-"""The columns of this target's own tables, by name.
+"""The columns of this target's own tables, by name; what a column is called comes first.
 
 * ``_streams``: the streams and the tables they are in. ``floor``: the start of the last finished sweep;
   ``child_streams``: of which child streams its records have brought complete lists.
 * ``_children``: these lists, by parent: ``{"line_item": {"as_of": "2026-...", "ids": ["il_1"]}}``.
 * ``_sweep_seen``: what an unfinished sweep saw without a change.
+* ``_sweep_mended``: see drift.py.
 * ``_tombstones``: what was removed, and as of when.
 * ``_sync``, ``_sync_status``: see status.py.
+
+Databases of earlier versions get the columns that they lack, so a new one must do with its default.
 """
 
 COMMENTS = {
     "_streams": "Which stream is in which table",
     "_children": "The newest complete list of a row's children",
     "_sweep_seen": "What an unfinished sweep saw unchanged; empty between sweeps",
+    "_sweep_mended": "What a sweep changed and events should have: drift, unless one comes within two minutes",
     "_tombstones": "What was removed, so that nothing older brings it back",
     "_sync": "What this schema is a copy of",
     "_sync_status": "The tap's state, as of the rows",
@@ -132,17 +166,29 @@ def ensure_bookkeeping(connection: psycopg.Connection[Any], schema: str) -> None
     # Not IF NOT EXISTS: that asks for the right to create schemas even where there is nothing to create.
     if not schema_exists(connection, schema):
         connection.execute(f"CREATE SCHEMA {quoted(schema)}")
-    present = {table for table in BOOKKEEPING if stored_table(connection, schema, table) is not None}
+    stored = {table: stored_table(connection, schema, table) for table in BOOKKEEPING}
+    present = {table for table, found in stored.items() if found is not None}
     if present and "_streams" not in present:
         raise ForeignTableError(schema=schema, table=min(present))
-    for table, columns in BOOKKEEPING.items():
-        if table not in present:
-            name = f"{quoted(schema)}.{quoted(table)}"
-            connection.execute(f"CREATE TABLE {name} ({columns})")
-            connection.execute(f"COMMENT ON TABLE {name} IS {literal(COMMENTS[table])}")
+    for table, found in stored.items():
+        for statement in bookkeeping_changes(f"{quoted(schema)}.{quoted(table)}", table, found):
+            connection.execute(statement)
     connection.execute(
         f"INSERT INTO {quoted(schema)}._sync SELECT WHERE NOT EXISTS (SELECT FROM {quoted(schema)}._sync)"
     )
+
+
+def bookkeeping_changes(name: str, table: str, stored: StoredTable | None) -> list[str]:
+    """The statements that bring one of this target's own tables to its columns, none if it has them."""
+    definitions = BOOKKEEPING[table]
+    if stored is None:
+        return [
+            f"CREATE TABLE {name} ({', '.join(definitions)})",
+            f"COMMENT ON TABLE {name} IS {literal(COMMENTS[table])}",
+        ]
+    columns = [definition for definition in definitions if not definition.startswith("PRIMARY KEY")]
+    missing = [f"ADD COLUMN {column}" for column in columns if column.split()[0] not in stored.types]
+    return [f"ALTER TABLE {name} {', '.join(missing)}"] if missing else []
 
 
 def schema_exists(connection: psycopg.Connection[Any], schema: str) -> bool:

@@ -47,8 +47,11 @@ PENDING_BYTES_MAX = 32 * 1024 * 1024
 PENDING_STATES_MAX = 100
 """A STATE can be large too."""
 
-PENDING_SECONDS_MAX = 2.0
+PENDING_SECONDS_MAX = 0.3
 """How long rows that a STATE covers wait for more while the tap keeps talking."""
+
+COMMIT_INTERVAL_SECONDS = 0.1
+"""How far commits are apart at least if the tap falls silent again and again, as it does between two pages."""
 
 SECRETS = ("database_url", "password")
 
@@ -126,14 +129,17 @@ class TargetPostgresStripe(Target):
             hard_delete=self.config["hard_delete"],
             reader_role=self.config.get("reader_role") or None,
         )
-        self._reader.on_pause = self._commit_covered
+        self._reader.on_pause = self._use_pause
+        self._reader.on_broken = self._commit_covered
         # How many STATEs were read; rows carry the number at which they were read, so STATE n covers rows up to n.
         self._segment = 0
         # The STATEs read and not yet committed, by number.
         self._states: dict[int, dict[str, Any]] = {}
         self._pending_rows = 0
         self._pending_bytes = 0
+        # Monotonic: since when something is pending, and when it was last committed.
         self._pending_since: float | None = None
+        self._committed_at = float("-inf")
         # Whether the open transaction holds rows that no STATE covers yet.
         self._staged = False
         # The streams whose records go to a sink as they are.
@@ -173,6 +179,8 @@ class TargetPostgresStripe(Target):
             raise
         if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
             self._make_room()
+        elif self._states and self._has_waited_enough():
+            self._commit_covered()
 
     def _process_mapped(self, stream: str, message: RecordMessage) -> None:
         """Take a record through the stream's maps."""
@@ -220,12 +228,20 @@ class TargetPostgresStripe(Target):
         self._segment += 1
         if self._pending_since is None:
             self._pending_since = time.monotonic()
-        if (
-            self._staged
-            or len(self._states) >= PENDING_STATES_MAX
-            or time.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
-        ):
+        if self._staged or len(self._states) >= PENDING_STATES_MAX or self._has_waited_enough():
             self._commit_covered()
+
+    def _has_waited_enough(self) -> bool:
+        return self._pending_since is not None and time.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
+
+    def _use_pause(self) -> bool:
+        """In a silence of the tap, commit what a STATE covers, else count rows; returns whether there is more to do."""
+        if self._states:
+            if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
+                self._commit_covered()
+            return True
+        # What is staged and not covered must neither be committed nor counted.
+        return not self._staged and self.loader.count_a_table()
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         """Store everything before it, then end the sweep (or version), in one transaction."""
@@ -265,6 +281,7 @@ class TargetPostgresStripe(Target):
         elif self._sinks:
             self._stage_all()  # also the tables of streams that had no rows
             self.loader.commit(None)
+        self.loader.finish()
         for sink in self._sinks:
             sink.clean_up()
         self.close()
@@ -309,6 +326,7 @@ class TargetPostgresStripe(Target):
         self.loader.commit(state)
         self._write_state_message(state)
         self._states = {}
+        self._committed_at = time.monotonic()
         self._forget_stored(later)
 
     def _stage_all(self) -> None:
