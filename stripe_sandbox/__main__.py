@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SAVE_SECONDS = 30.0
+_DESCRIPTION = """A Stripe to try things on. Time passes in it: subscriptions renew, drafts are finalised, payouts
+arrive, trials and sessions end, with the events that Stripe would make. What can be asked of the sandbox itself (its
+clock, faults, late events, the truth) is below /_sandbox/, which answers an unknown path with a list."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stripe_sandbox", description="A Stripe to try things on.")
+    parser = argparse.ArgumentParser(prog="stripe_sandbox", description=_DESCRIPTION)
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=12111, help="port to listen on; 0 takes a free one (default: %(default)s)")
@@ -49,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a restricted key and what it may read: rk_test_x=customer,event",
     )
     add("--now", type=int, help="stop the account's clock at this unix time")
+    add("--speed", type=float, default=1.0, help="a running clock runs that many times as fast (default: %(default)s)")
     add("--state", type=Path, help="go on from this file if it is there, and save to it")
-    add("--alive", type=float, default=0, metavar="SECONDS", help="a day's business happens every so many seconds")
+    add("--alive", type=float, default=0, metavar="SECONDS", help="a day's orders come in every so many seconds")
     add("--latency-ms", type=float, default=0, help="every answer waits that long")
     add("--rate-limit", type=int, help="429 beyond so many requests a second")
     add("--endpoint-rate-limit", type=int, help="429 beyond so many requests a second for one operation")
@@ -66,6 +70,7 @@ def _service(options: argparse.Namespace) -> Service:
         restricted_keys=dict(_pairs(options.restricted)),
         now=options.now,
         state_file=options.state,
+        speed=options.speed,
     )
     service.limit = RateLimit(per_second=options.rate_limit, per_endpoint=options.endpoint_rate_limit)
     service.faults.latency_seconds = options.latency_ms / 1000
@@ -93,7 +98,9 @@ async def _serve(service: Service, options: argparse.Namespace) -> int:
     stopped = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
-    listener = await server.listen(service.handle, service.account.now, host=options.host, port=options.port)
+    listener = await server.listen(
+        service.handle, service.account.now, host=options.host, port=options.port, beat=service.pass_time
+    )
     host, port = listener.address
     service.save()
     if options.port_file is not None:

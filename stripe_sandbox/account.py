@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from stripe_sandbox.agenda import Agenda
 from stripe_sandbox.clock import Clock
+from stripe_sandbox.due import due_at
 from stripe_sandbox.families import CHILD_LISTS, EMBEDDED, event_type
 from stripe_sandbox.feed import FeedSettings, passage
 from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from stripe_sandbox.spec import Spec
 
+_OWNERS: Final = ("subscription", "invoice", "customer")
 _SCOPED: Final = {"capability": "account"}  # ids that are unique only within a parent
 
 
@@ -73,6 +76,8 @@ class Account:
         self.renderer = Renderer(spec, self.store)
         self.lists = Lists(spec, self.store, self.renderer, own_account=account_id, now=self.clock.now)
         self.ledger = Ledger()
+        self.agenda = Agenda(self.clock.now())
+        self.test_agendas: dict[str, Agenda] = {}
         self.cause = Cause()
         self.feed = FeedSettings()
         self.announces_from = 0  # history before this moment leaves no events
@@ -80,6 +85,29 @@ class Account:
     def now(self) -> int:
         """Seconds since the epoch, on the account's clock."""
         return self.clock.now()
+
+    def schedule(self, record: Record) -> None:
+        """Note when something is due for an object next. Rules and requests do; what nobody notes stays as it is."""
+        moment = due_at(record)
+        if moment is not None:
+            self.agenda_of(record).note(moment, record.object, record.key)
+
+    def agenda_of(self, record: Record) -> Agenda:
+        """The agenda that an object's time is on: a test clock's where it belongs to one."""
+        clock = self._test_clock_of(record)
+        return self.agenda if clock is None else self.test_agenda(clock)
+
+    def test_agenda(self, clock: str) -> Agenda:
+        """The agenda of a test clock."""
+        if clock not in self.test_agendas:
+            found = self.store.last_known("test_helpers.test_clock", clock)
+            self.test_agendas[clock] = Agenda(found.body["frozen_time"] if found is not None else self.now())
+        return self.test_agendas[clock]
+
+    def moment_of(self, record: Record) -> int:
+        """What time it is for an object: the test clock's where it belongs to one."""
+        agenda = self.agenda_of(record)
+        return self.now() if agenda is self.agenda else agenda.moment
 
     def add(self, object_type: str, body: Body, *, facts: Mapping[str, Any] | None = None) -> Record:
         """Store an object without announcing it. ``created`` is taken from the body, else it is now."""
@@ -214,6 +242,17 @@ class Account:
         record = self.store.last_known(object_type, key) if isinstance(key, str) else None
         return self.renderer.body(record) if record is not None else None
 
+    def _test_clock_of(self, record: Record) -> str | None:
+        """The test clock that an object belongs to, by itself or by what it belongs to."""
+        clock = record.link("test_clock")
+        for name in _OWNERS if clock is None else ():
+            key = record.link(name)
+            owner = self.store.get(name, key) if isinstance(key, str) else None
+            if owner is not None:
+                clock = owner.link("test_clock")
+                break
+        return clock if isinstance(clock, str) else None
+
     def _inherit_test_clock(self, record: Record) -> None:
         """What belongs to a customer on a test clock belongs to the clock."""
         customer = record.link("customer")
@@ -237,6 +276,7 @@ def record_key(object_type: str, body: Mapping[str, Any], facts: Mapping[str, An
 def link_names(spec: Spec, object_type: str) -> frozenset[str]:
     """The fields and facts by which objects of a type are looked up: those that name a parent or filter a list."""
     names = {embedded.link for embedded in EMBEDDED if object_type in embedded.children}
+    names.update(_MORE_LINKS.get(object_type, ()))
     for endpoint in spec.lists:
         if object_type in endpoint.objects:
             child = CHILD_LISTS.get(endpoint.path)
@@ -246,6 +286,7 @@ def link_names(spec: Spec, object_type: str) -> frozenset[str]:
     return frozenset(names)
 
 
+_MORE_LINKS: Final = {"discount": ("customer",), "subscription_item": ("price",)}  # no list asks for them
 _LINK_PARAMS: Final = frozenset(
     {
         "account",

@@ -174,6 +174,8 @@ class Api:
         paths = as_list("expand", params.pop("expand", ""))
         expand = parse_expand(paths, self._spec, [operation.object] if operation.object else [], listed=False)
         result = write(account, operation, values, params)
+        if isinstance(result, Record):
+            account.schedule(result)
         body = account.renderer.body(result, expand) if isinstance(result, Record) else result
         return Response(status=200, body=pretty(body))
 

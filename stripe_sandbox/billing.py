@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from stripe_sandbox.catalog import demand, existing, line_items, line_price, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.customers import give_discount, payment_method
+from stripe_sandbox.entitlements import entitle
 from stripe_sandbox.errors import StripeError, wrong_state
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
 from stripe_sandbox.invoices import (
+    DRAFT_SECONDS,
     add_line,
     add_pending_items,
     draft,
@@ -19,6 +21,7 @@ from stripe_sandbox.invoices import (
     pay_invoice,
     subscription_parent,
     total_up,
+    void_invoice,
 )
 from stripe_sandbox.periods import add_interval, nth_period
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from stripe_sandbox.store import Body, Record
 
 ENDED: Final = frozenset({"canceled", "incomplete_expired"})
+AT_REST: Final = ENDED | {"incomplete", "paused"}  # their periods do not go on
 _EXTRAS: Final = frozenset(
     {
         "coupon",
@@ -66,7 +70,7 @@ def create_subscription(account: Account, _path: Mapping[str, str], params: Para
         raise wrong_state(
             "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`."
         )
-    now = account.now()
+    now = account.moment_of(customer)
     trial_end = _trial_end(extras, now)
     subscription = account.create(
         "subscription",
@@ -97,6 +101,8 @@ def create_subscription(account: Account, _path: Mapping[str, str], params: Para
     invoice = bill(account, subscription, "subscription_create", period)
     if subscription.body["collection_method"] == "charge_automatically" and invoice.body["status"] == "open":
         _first_payment(account, subscription, invoice, extras)
+    account.schedule(subscription)
+    entitle(account, customer.key)
     return subscription
 
 
@@ -106,19 +112,23 @@ def bill(account: Account, subscription: Record, reason: str, period: tuple[int,
     discounts = [*subscription.body["discounts"], *filter(None, [customer.body["discount"]])]
     sending = subscription.body["collection_method"] == "send_invoice"
     days = subscription.body["days_until_due"] or 0
+    now = account.moment_of(subscription)
+    waits = reason == "subscription_cycle"
     invoice = draft(
         account,
         customer,
         {
+            "auto_advance": waits,
+            "automatically_finalizes_at": now + DRAFT_SECONDS if waits else None,
             "billing_reason": reason,
             "collection_method": subscription.body["collection_method"],
             "currency": subscription.body["currency"],
             "default_tax_rates": subscription.body["default_tax_rates"] or [],
             "discounts": [key for key in discounts if _applies(account, key, reason)],
-            "due_date": account.now() + days * 86_400 if sending else None,
+            "due_date": now + days * 86_400 if sending else None,
             "parent": subscription_parent(subscription),
-            "period_end": period[0] if reason == "subscription_cycle" else account.now(),
-            "period_start": account.now() if reason == "subscription_create" else period[0],
+            "period_end": period[0] if waits else now,
+            "period_start": now if reason == "subscription_create" else period[0],
         },
     )
     trialing = subscription.body["status"] == "trialing"
@@ -127,13 +137,15 @@ def bill(account: Account, subscription: Record, reason: str, period: tuple[int,
     add_pending_items(account, invoice)
     total_up(account, invoice)
     account.announce(invoice, "created")
-    finalize(account, invoice)
+    if reason == "subscription_create":
+        finalize(account, invoice)
     account.change(subscription, {"latest_invoice": invoice.key}, verb=None)
+    account.schedule(invoice)
     return invoice
 
 
 def renew(account: Account, subscription: Record) -> None:
-    """The current period is over: end, or begin the next one and bill it."""
+    """The current period is over: end, or begin the next one and make a draft for it, which is open in an hour."""
     if subscription.body["cancel_at_period_end"]:
         end_subscription(account, subscription)
         return
@@ -142,34 +154,27 @@ def renew(account: Account, subscription: Record) -> None:
     price = account.store.last_known("price", items[0].body["price"])
     interval = _interval(price) if price is not None else ("month", 1)
     period = nth_period(subscription.body["billing_cycle_anchor"], *interval, boundary)
+    previous = {
+        "items": account.renderer.body(subscription)["items"],
+        "latest_invoice": subscription.body["latest_invoice"],
+    }
     for item in items:
         account.change(item, {"current_period_end": period[1], "current_period_start": period[0]}, verb=None)
-    values = {"status": "active"} if subscription.body["status"] == "trialing" else {}
-    account.change(subscription, values, verb=None)
-    account.announce(
-        subscription,
-        "updated",
-        previous={"status": "trialing"} if values else {"latest_invoice": subscription.body["latest_invoice"]},
-    )
-    invoice = bill(account, subscription, "subscription_cycle", period)
-    if invoice.body["status"] == "open" and subscription.body["collection_method"] == "charge_automatically":
-        _collect(account, subscription, invoice)
+        account.schedule(item)
+    if subscription.body["status"] == "trialing":
+        previous["status"] = "trialing"
+        account.change(subscription, {"status": "active"}, verb=None)
+    bill(account, subscription, "subscription_cycle", period)
+    account.announce(subscription, "updated", previous=previous)
 
 
-def renew_due(account: Account, *, test_clock: str | None = None) -> int:
-    """Renew every subscription of which the period is over, those of one test clock or those of none; how many."""
-    renewed = 0
-    for subscription in list(account.store.table("subscription").records.values()):
-        if subscription.link("test_clock") != test_clock:
-            continue
-        while (
-            subscription.body["status"] not in ENDED
-            and (end := period_end(account, subscription)) is not None
-            and end <= account.now()
-        ):
-            renew(account, subscription)
-            renewed += 1
-    return renewed
+def give_up(account: Account, subscription: Record) -> None:
+    """Nobody made the first payment in time: its invoice is void and the subscription has expired."""
+    invoice = account.store.get("invoice", subscription.body["latest_invoice"] or "")
+    if invoice is not None and invoice.body["status"] == "open":
+        void_invoice(account, {"invoice": invoice.key}, {})
+    account.change(subscription, {"ended_at": account.moment_of(subscription), "status": "incomplete_expired"})
+    entitle(account, subscription.body["customer"])
 
 
 def period_end(account: Account, subscription: Record) -> int | None:
@@ -182,7 +187,7 @@ def end_subscription(account: Account, subscription: Record, details: Body | Non
     """Cancel now. The event is called deleted; the subscription stays."""
     if subscription.body["status"] in ENDED:
         raise StripeError(404, f"No such subscription: '{subscription.key}'", code="resource_missing", param="id")
-    now = account.now()
+    now = account.moment_of(subscription)
     reason = {**subscription.body["cancellation_details"], "reason": "cancellation_requested", **(details or {})}
     values = {
         "cancel_at_period_end": False,
@@ -193,6 +198,7 @@ def end_subscription(account: Account, subscription: Record, details: Body | Non
     }
     account.change(subscription, values, verb=None)
     account.announce(subscription, "deleted")
+    entitle(account, subscription.body["customer"])
     return subscription
 
 
@@ -233,6 +239,7 @@ def change_subscription(account: Account, path: Mapping[str, str], params: Param
         changed["items"] = before
     if changed:
         account.announce(subscription, "updated", previous=changed)
+    entitle(account, subscription.body["customer"])
     return subscription
 
 
@@ -246,7 +253,9 @@ def cancel_by_request(account: Account, path: Mapping[str, str], params: Params)
 def pause_subscription(account: Account, path: Mapping[str, str], _params: Params) -> Record:
     """``POST /v1/subscriptions/{subscription}/pause``."""
     subscription = existing(account, "subscription", path["subscription"])
-    return account.change(subscription, {"status": "paused"}, verb="paused")
+    account.change(subscription, {"status": "paused"}, verb="paused")
+    entitle(account, subscription.body["customer"])
+    return subscription
 
 
 def resume_subscription(account: Account, path: Mapping[str, str], _params: Params) -> Record:
@@ -254,7 +263,11 @@ def resume_subscription(account: Account, path: Mapping[str, str], _params: Para
     subscription = existing(account, "subscription", path["subscription"])
     if subscription.body["status"] != "paused":
         raise wrong_state("Only paused subscriptions can be resumed.")
-    return account.change(subscription, {"status": "active"}, verb="resumed")
+    for item in account.store.linked("subscription_item", "subscription", subscription.key):
+        account.schedule(item)
+    account.change(subscription, {"status": "active"}, verb="resumed")
+    entitle(account, subscription.body["customer"])
+    return subscription
 
 
 def delete_subscription_discount(account: Account, path: Mapping[str, str], _params: Params) -> Body:
@@ -281,6 +294,7 @@ def create_subscription_item(account: Account, _path: Mapping[str, str], params:
     item = _new_item(account, subscription, price, params, period)
     _prices_changed(account, subscription)
     account.announce(subscription, "updated", previous={"items": before})
+    entitle(account, subscription.body["customer"])
     return item
 
 
@@ -293,6 +307,7 @@ def change_subscription_item(account: Account, path: Mapping[str, str], params: 
     before = account.renderer.body(subscription)["items"]
     _change_item(account, subscription, item, params, prorate=prorate)
     account.announce(subscription, "updated", previous={"items": before})
+    entitle(account, subscription.body["customer"])
     return item
 
 
@@ -309,6 +324,7 @@ def delete_subscription_item(account: Account, path: Mapping[str, str], _params:
     account.delete(item, verb=None)
     _prices_changed(account, subscription)
     account.announce(subscription, "updated", previous={"items": before})
+    entitle(account, subscription.body["customer"])
     return account.renderer.stub(item)
 
 
@@ -460,7 +476,7 @@ def _new_item(
     account: Account, subscription: Record, price: Record, item: Mapping[str, Any], period: tuple[int, int]
 ) -> Record:
     given = {name: item[name] for name in ("metadata", "tax_rates", "billing_thresholds") if name in item}
-    return account.create(
+    record = account.create(
         "subscription_item",
         {
             "current_period_end": period[1],
@@ -476,6 +492,8 @@ def _new_item(
         },
         verb=None,
     )
+    account.schedule(record)
+    return record
 
 
 def _bill_item(account: Account, invoice: Record, item: Record, period: tuple[int, int], *, free: bool) -> None:
@@ -517,14 +535,17 @@ def _first_payment(account: Account, subscription: Record, invoice: Record, extr
             raise
 
 
-def _collect(account: Account, subscription: Record, invoice: Record) -> None:
-    """Charge a renewal. A failure is the subscription's state, not anybody's error."""
+def collect(account: Account, invoice: Record) -> None:
+    """Charge an open invoice by itself. A failure is the subscription's state, not anybody's error."""
+    details = (invoice.body["parent"] or {}).get("subscription_details") or {}
+    subscription = account.store.get("subscription", details.get("subscription") or "")
     try:
         pay_invoice(account, invoice)
     except StripeError:
-        account.change(subscription, {"status": "past_due"})
+        if subscription is not None and subscription.body["status"] == "active":
+            account.change(subscription, {"status": "past_due"})
     else:
-        if subscription.body["status"] == "past_due":
+        if subscription is not None and subscription.body["status"] == "past_due":
             account.change(subscription, {"status": "active"})
 
 
@@ -563,7 +584,7 @@ def _change_item(
     if not prorate or old == new or end <= start:
         return
     customer = existing(account, "customer", subscription.body["customer"])
-    share = (end - account.now()) / (end - start)
+    share = (end - account.moment_of(subscription)) / (end - start)
     for amount, text in ((-round(old * share), "Unused time"), (round(new * share), "Remaining time")):
         item_params = {
             "amount": str(amount),
@@ -627,7 +648,8 @@ def _trial_end(extras: Mapping[str, Any], now: int) -> int | None:
 
 
 def _interval(price: Record) -> tuple[str, int]:
-    return price.body["recurring"]["interval"], price.body["recurring"]["interval_count"]
+    recurring = price.body.get("recurring") or {"interval": "month", "interval_count": 1}
+    return recurring["interval"], recurring["interval_count"]
 
 
 def _without_billing_choices(params: Params) -> None:

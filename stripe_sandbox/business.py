@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox import billing, catalog, customers, invoices, payments
 from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
+from stripe_sandbox.occurrences import catch_up, open_books
 from stripe_sandbox.seeding import add_singletons
 from stripe_sandbox.shapes import Generator, cyclic_types
 
@@ -75,8 +76,6 @@ class Business:
 
     def day(self, *, growth: float = 1.0) -> None:
         """One day's business at the account's present moment; ``growth`` is 0 at the beginning and 1 today."""
-        account = self._account
-        billing.renew_due(account)
         low, high = _SIGN_UPS
         for _ in range(_times(self._random, low + (high - low) * growth)):
             self._sign_up()
@@ -85,15 +84,15 @@ class Business:
         self._serve()
         self._complain()
         self._collect_again()
-        self._pay_out()
 
     def _happens(self, name: str) -> bool:
         return self._random.random() < _SHARES[name]
 
     def _pass_time(self) -> None:
-        """Not everything happens in one second."""
+        """Not everything happens in one second, and meanwhile what is due happens."""
         clock = self._account.clock
         clock.stop_at(min(clock.now() + self._random.randint(20, 1200), self._until))
+        catch_up(self._account)
 
     def _sign_up(self) -> None:
         account, random = self._account, self._random
@@ -232,15 +231,6 @@ class Business:
                 invoices.mark_uncollectible(account, {"invoice": invoice.key}, {})
                 billing.end_subscription(account, subscription, {"reason": "payment_failed"})
 
-    def _pay_out(self) -> None:
-        """Stripe pays out every Monday; the bank has it the day after."""
-        account = self._account
-        for payout in account.store.table("payout").records.values():
-            if payout.body["status"] == "in_transit" and payout.body["arrival_date"] <= account.now():
-                payments.arrive(account, payout)
-        if (account.now() // DAY + 3) % 7 == 0:
-            payments.pay_out(account, _CURRENCY)
-
     def _live_subscriptions(self) -> list[Record]:
         table = self._account.store.table("subscription").records
         return [subscription for subscription in table.values() if subscription.body["status"] not in billing.ENDED]
@@ -269,6 +259,7 @@ def open_business(account: Account, *, until: int) -> None:
     start = until - until % DAY - HISTORY_DAYS * DAY + _OPENING_HOUR
     account.announces_from = until - EVENT_RETENTION_SECONDS
     account.clock.stop_at(start)
+    open_books(account)
     _set_up(account)
     business = Business(account, until=until)
     for number in range(HISTORY_DAYS + 1):
@@ -276,8 +267,10 @@ def open_business(account: Account, *, until: int) -> None:
         if moment > until:
             break
         account.clock.stop_at(moment)
+        catch_up(account)
         business.day(growth=number / HISTORY_DAYS)
     account.clock.stop_at(until)
+    catch_up(account)
 
 
 def go_on(account: Account, *, since: int, until: int) -> None:
@@ -285,8 +278,10 @@ def go_on(account: Account, *, since: int, until: int) -> None:
     business = Business(account, until=until)
     for moment in range(since + DAY, until, DAY):
         account.clock.stop_at(moment)
+        catch_up(account)
         business.day()
     account.clock.stop_at(until)
+    catch_up(account)
     business.day()
     account.forget_old_events()
 

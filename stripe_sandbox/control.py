@@ -8,7 +8,8 @@
 | ``POST latency`` ``{"ms"}`` | every answer waits |
 | ``POST rate_limit`` ``{"per_second", "per_endpoint"}`` | 429 beyond that |
 | ``POST products`` ``{"missing": ["issuing"]}`` | products that are not set up |
-| ``POST clock`` ``{"stop_at"}``, ``{"advance"}``, ``{"run": true}`` | the account's time |
+| ``POST clock`` ``{"stop_at"}``, ``{"advance"}``, ``{"run": true}``, ``{"speed": N}`` | the account's time; what is due
+  by then happens, in order of time, and the answer comes when all of it has |
 | ``POST tick`` ``{"days"}`` | business goes on for so many days |
 | ``POST vanish`` ``{"object", "id"}`` | an object is gone and no event says so |
 | ``POST change`` ``{"object", "id", "values"}`` | an object changes and no event says so |
@@ -35,7 +36,7 @@ from stripe_sandbox.rendering import pretty
 from stripe_sandbox.truth import truth_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from stripe_sandbox.account import Account
     from stripe_sandbox.api import Api
@@ -52,6 +53,9 @@ class Controlled(Protocol):
     faults: Faults
     limit: RateLimit
     requests: RequestLog
+
+    def pass_time(self) -> bool:
+        """Let happen what is due, for a moment; whether all of it has happened."""
 
     def tick(self, days: int) -> None:
         """Let business go on for so many days."""
@@ -127,7 +131,7 @@ def _products(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"missing": sorted(missing)}
 
 
-def _clock(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+def _clock(target: Controlled, given: Mapping[str, Any]) -> Response | dict[str, Any]:
     clock = target.account.clock
     if "stop_at" in given:
         clock.stop_at(int(given["stop_at"]))
@@ -135,7 +139,18 @@ def _clock(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
         clock.advance(int(given["advance"]))
     if given.get("run"):
         clock.run()
-    return {"now": clock.now()}
+    if "speed" in given:
+        clock.run_at(float(given["speed"]))
+    if target.pass_time():
+        return {"now": clock.now()}
+    return Response(status=200, chunks=_until_caught_up(target))
+
+
+def _until_caught_up(target: Controlled) -> Iterator[bytes]:
+    """Blanks while there is still something to happen, then the answer; others are served in between."""
+    while not target.pass_time():
+        yield b" "
+    yield pretty({"now": target.account.now()})
 
 
 def _tick(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -304,7 +304,7 @@ def give_discount(account: Account, target: Record, coupon: Record, *, promotion
         {
             "checkout_session": None,
             "customer": target.key if on_customer else target.body["customer"],
-            "end": account.now() + months * 30 * 86_400 if months else None,
+            "end": account.moment_of(target) + months * 30 * 86_400 if months else None,
             "invoice": None,
             "invoice_item": None,
             "promotion_code": promotion_code.key if promotion_code is not None else None,
@@ -317,7 +317,20 @@ def give_discount(account: Account, target: Record, coupon: Record, *, promotion
         account.change(redeemed, {"times_redeemed": redeemed.body["times_redeemed"] + 1})
     if on_customer:
         account.change(target, {"discount": discount.key})
+    account.schedule(discount)
     return discount
+
+
+def end_discount(account: Account, discount: Record) -> None:
+    """A discount's months are over: it is gone, and whoever had it is without it."""
+    account.delete(discount)
+    subscription = account.store.get("subscription", discount.body["subscription"] or "")
+    customer = account.store.get("customer", discount.body["customer"] or "")
+    if subscription is not None:
+        left = [key for key in subscription.body["discounts"] if key != discount.key]
+        account.change(subscription, {"discounts": left})
+    elif customer is not None and customer.body["discount"] == discount.key:
+        account.change(customer, {"discount": None})
 
 
 def delete_discount(account: Account, path: Mapping[str, str], _params: Params) -> Body:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from stripe_sandbox.store import Body, Record
 
 RETRY_SECONDS: Final = 3 * 86_400
+MAX_ATTEMPTS: Final = 4
+DRAFT_SECONDS: Final = 3_600  # a draft that advances by itself may be edited that long
 _CREDITED_AS: Final = frozenset({"credit_amount", "out_of_band_amount", "refund_amount"})
 _INVOICE_EXTRAS: Final = frozenset({"pending_invoice_items_behavior", "subscription", "discounts", "days_until_due"})
 
@@ -194,6 +196,7 @@ def finalize(account: Account, invoice: Record) -> Record:
         "amount_due": due,
         "amount_remaining": due,
         "auto_advance": invoice.body["collection_method"] == "charge_automatically",
+        "automatically_finalizes_at": None,
         "effective_at": account.now(),
         "ending_balance": customer.body["balance"],
         "hosted_invoice_url": f"https://invoice.example.com/{invoice.key}",
@@ -237,8 +240,10 @@ def pay_invoice(account: Account, invoice: Record, method: Record | None = None)
     try:
         pay(account, intent, description=_description(invoice))
     except StripeError:
-        account.change(invoice, {**attempts, "next_payment_attempt": account.now() + RETRY_SECONDS})
+        again = account.moment_of(invoice) + RETRY_SECONDS if attempts["attempt_count"] < MAX_ATTEMPTS else None
+        account.change(invoice, {**attempts, "next_payment_attempt": again})
         account.announce(invoice, "payment_failed")
+        account.schedule(invoice)
         raise
     amount = intent.body["amount_received"]
     transitions = {"canceled_at": None, "paid_at": account.now()}
@@ -259,6 +264,7 @@ def create_invoice(account: Account, _path: Mapping[str, str], params: Params) -
     values["currency"] = values.get("currency") or customer.body["currency"] or "eur"
     if "days_until_due" in extras:
         values["due_date"] = account.now() + as_int("days_until_due", extras["days_until_due"]) * 86_400
+    values |= _advancing(account, customer, values)
     invoice = draft(account, customer, values)
     if extras.get("pending_invoice_items_behavior", "include") == "include":
         add_pending_items(account, invoice)
@@ -271,7 +277,10 @@ def create_invoice(account: Account, _path: Mapping[str, str], params: Params) -
 def change_invoice(account: Account, path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/invoices/{invoice}``."""
     invoice = existing(account, "invoice", path["invoice"], "invoice")
-    return account.change(invoice, values_from_params(account, "invoice", params, invoice.body))
+    values = values_from_params(account, "invoice", params, invoice.body)
+    if invoice.body["status"] == "draft" and "auto_advance" in values:
+        values = {**values, "automatically_finalizes_at": None, **_advancing(account, invoice, values)}
+    return account.change(invoice, values)
 
 
 def delete_invoice(account: Account, path: Mapping[str, str], _params: Params) -> Body:
@@ -327,7 +336,9 @@ def void_invoice(account: Account, path: Mapping[str, str], _params: Params) -> 
         account.change(payment, {"status": "canceled", "status_transitions": transitions}, verb=None)
     transitions = {**invoice.body["status_transitions"], "voided_at": account.now()}
     return account.change(
-        invoice, {"amount_remaining": 0, "status": "void", "status_transitions": transitions}, verb="voided"
+        invoice,
+        {"amount_remaining": 0, "next_payment_attempt": None, "status": "void", "status_transitions": transitions},
+        verb="voided",
     )
 
 
@@ -504,6 +515,12 @@ def subscription_parent(subscription: Record) -> Body:
     """How an invoice names the subscription it comes from."""
     details = {"metadata": subscription.body["metadata"], "subscription": subscription.key}
     return {"quote_details": None, "subscription_details": details, "type": "subscription_details"}
+
+
+def _advancing(account: Account, owner: Record, values: Body) -> Body:
+    """When a draft is finalised by itself, if it is to be."""
+    moment = account.moment_of(owner) + DRAFT_SECONDS
+    return {"automatically_finalizes_at": moment} if values.get("auto_advance") else {}
 
 
 def _mark_paid(account: Account, invoice: Record, amount: int) -> Record:

@@ -12,7 +12,7 @@ class Ledger:
     """Sums by status and currency, and which transactions still wait to become available or to be paid out."""
 
     def __init__(self) -> None:
-        self.pending: set[str] = set()
+        self._pending: dict[int, dict[str, None]] = {}  # by when they become available
         self.unpaid: set[str] = set()
         self._sums: dict[tuple[str, str], int] = {}
 
@@ -20,16 +20,27 @@ class Ledger:
         """Take a new balance transaction into account."""
         body = transaction.body
         if body["status"] == "pending":
-            self.pending.add(transaction.key)
+            self._pending.setdefault(body["available_on"], {})[transaction.key] = None
         if body["type"] != "payout" and "payout" not in transaction.facts:
             self.unpaid.add(transaction.key)
         self._move(body["status"], body["currency"], body["net"])
 
     def settled(self, transaction: Record) -> None:
         """A pending transaction has become available."""
-        self.pending.discard(transaction.key)
+        waiting = self._pending.get(transaction.body["available_on"], {})
+        waiting.pop(transaction.key, None)
+        if not waiting:
+            self._pending.pop(transaction.body["available_on"], None)
         self._move("pending", transaction.body["currency"], -transaction.body["net"])
         self._move("available", transaction.body["currency"], transaction.body["net"])
+
+    def due(self, now: int) -> list[str]:
+        """The pending transactions that have become available by now, in that order."""
+        return [key for moment in sorted(self._pending) if moment <= now for key in self._pending[moment]]
+
+    def currencies(self) -> list[str]:
+        """All currencies that there are sums of."""
+        return sorted({currency for _, currency in self._sums})
 
     def available(self, currency: str) -> int:
         """What can be paid out, in the currency's smallest unit."""
@@ -45,7 +56,7 @@ class Ledger:
 
     def rebuild(self, transactions: Table) -> None:
         """Start again from the transactions that are stored."""
-        self.pending.clear()
+        self._pending.clear()
         self.unpaid.clear()
         self._sums.clear()
         for record in transactions.records.values():

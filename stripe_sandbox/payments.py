@@ -85,19 +85,29 @@ def move_money(
         verb=None,
     )
     account.ledger.note(transaction)
+    if not settled:
+        account.agenda.note(transaction.body["available_on"], "settlement", "")
     show_balance(account)
     return transaction
 
 
-def settle(account: Account) -> None:
-    """What is due becomes available. Nobody announces it."""
+def settle(account: Account, *, at_most: int | None = None) -> bool:
+    """What is due becomes available, which only the balance announces; whether more than ``at_most`` is due."""
     transactions = account.store.table("balance_transaction").records
-    due = [key for key in sorted(account.ledger.pending) if transactions[key].body["available_on"] <= account.now()]
-    for key in due:
-        account.change(transactions[key], {"status": "available"}, verb=None)
-        account.ledger.settled(transactions[key])
-    if due:
-        show_balance(account)
+    due = account.ledger.due(account.now())
+    for key in due[:at_most]:
+        transaction = transactions.get(key)
+        if transaction is not None:
+            account.change(transaction, {"status": "available"}, verb=None)
+            account.ledger.settled(transaction)
+    if not due:
+        return False
+    show_balance(account)
+    more = at_most is not None and len(due) > at_most
+    balance = account.store.get("balance", "balance")
+    if balance is not None and not more:
+        account.announce(balance, "available")
+    return more
 
 
 def create_intent(account: Account, _path: Mapping[str, str], params: Params) -> Record:
@@ -335,6 +345,15 @@ def cancel_intent(account: Account, path: Mapping[str, str], params: Params) -> 
     return account.change(intent, values, verb="canceled")
 
 
+def expire_authorization(account: Account, intent: Record) -> None:
+    """Nobody captured it in time: the charge expires and the intent is canceled."""
+    charge = account.store.get("charge", intent.body["latest_charge"] or "")
+    if charge is not None:
+        account.change(charge, {"amount_refunded": charge.body["amount"], "refunded": True}, verb="expired")
+    values = {"amount_capturable": 0, "canceled_at": account.now(), "cancellation_reason": "automatic"}
+    account.change(intent, {**values, "status": "canceled"}, verb="canceled")
+
+
 def create_refund(account: Account, _path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/refunds`` of a charge or a payment intent, whole or in part."""
     if params.get("payment_intent"):
@@ -519,6 +538,7 @@ def _payout(account: Account, values: Body, paid: list[Record]) -> Record:
         member.facts["payout"] = payout_id
         account.store.put(member)
         account.ledger.unpaid.discard(member.key)
+    account.schedule(payout)
     return payout
 
 

@@ -27,6 +27,7 @@ from stripe_sandbox.faults import Faults, RateLimit
 from stripe_sandbox.ids import token
 from stripe_sandbox.keys import Key, restricted
 from stripe_sandbox.messages import Delivery, Exchange, Request
+from stripe_sandbox.occurrences import catch_up, open_books
 from stripe_sandbox.request_log import LoggedRequest, RequestLog
 from stripe_sandbox.seeding import add_singletons, seed_full
 from stripe_sandbox.shapes import Generator, cyclic_types
@@ -41,6 +42,7 @@ TEST_KEY: Final = "sk_test_sandbox"
 LIVE_KEY: Final = "sk_live_sandbox"
 KINDS: Final = ("demo", "full", "empty")
 START_TIMEOUT_SECONDS: Final = 60.0
+SLICE_SECONDS: Final = 0.05
 
 Result = TypeVar("Result")
 
@@ -56,6 +58,7 @@ class Service:
         restricted_keys: Restricted keys and what they may read, such as ``{"rk_test_x": "customer,event"}``.
         now: Where the account's clock starts, and stands; without it, it is the real time.
         state_file: Where the account is loaded from, if there is such a file, and saved to.
+        speed: How many times as fast as the real time a running clock runs.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Service:
         restricted_keys: Mapping[str, str] | None = None,
         now: int | None = None,
         state_file: Path | None = None,
+        speed: float = 1.0,
     ) -> None:
         if account not in KINDS:
             raise SandboxError(f"There is no account '{account}', but: {', '.join(KINDS)}.")
@@ -88,11 +92,15 @@ class Service:
         self.limit = RateLimit()
         self.requests = RequestLog()
         _own_objects(self.live_account)
+        open_books(self.live_account)
         self._fill(scale)
         add_bulks(self.account, bulk or {})
+        if not self._clock_stands and speed != 1:
+            self.account.clock.run_at(speed)
 
     def handle(self, request: Request) -> Exchange:
-        """Answer a request. Control requests are not logged and never go wrong."""
+        """Answer a request, after what was due before it. Control requests are not logged and never go wrong."""
+        self.pass_time()
         if request.path.startswith(control.PREFIX):
             return Exchange(response=control.answer(self, request))
         endpoint = self.api.endpoint(request)
@@ -113,6 +121,11 @@ class Service:
             )
         )
         return exchange
+
+    def pass_time(self, seconds: float = SLICE_SECONDS) -> bool:
+        """Let happen what is due, for so many seconds of real time at most; whether all of it has happened."""
+        done = [catch_up(account, seconds=seconds) for account in (self.account, self.live_account)]
+        return all(done)
 
     def tick(self, days: int) -> None:
         """Let ``days`` days of business happen; the clock moves on by them."""
@@ -141,8 +154,10 @@ class Service:
             business.open_business(account, until=until)
         elif self._kind == "full":
             seed_full(account, scale=scale)
+            open_books(account)
         else:
             _own_objects(account)
+            open_books(account)
         if self._kind == "demo":
             self.api.missing_products = business.MISSING_PRODUCTS
         account.clock.stop_at(until)
@@ -170,7 +185,7 @@ class Sandbox(Service):
         self._thread = threading.Thread(target=self._loop.run_forever, name="stripe-sandbox", daemon=True)
         self._thread.start()
         listening = asyncio.run_coroutine_threadsafe(
-            server.listen(self.handle, self.account.now, host=host, port=port), self._loop
+            server.listen(self.handle, self.account.now, host=host, port=port, beat=self.pass_time), self._loop
         )
         self._listener = listening.result(START_TIMEOUT_SECONDS)
         host, port = self._listener.address

@@ -20,12 +20,15 @@ import httptools
 
 from stripe_sandbox.messages import Delivery, Exchange, Request, Response
 
+PAUSE_SECONDS: Final = 0.5
+BUSY_PAUSE_SECONDS: Final = 0.02
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 logger = logging.getLogger(__name__)
 
 Handle = Callable[[Request], Exchange]
+Beat = Callable[[], bool]
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -144,8 +147,8 @@ class HttpProtocol(asyncio.Protocol):
                 self._finish()
 
     def _pump(self) -> None:
-        """Send chunks while the client takes them."""
-        while self._stream is not None and self._transport is not None:
+        """Send a chunk, and the next one when others had their turn and the client takes it."""
+        if self._stream is not None and self._transport is not None:
             chunk = next(self._stream, None)
             if chunk is None:
                 self._stream = None
@@ -153,8 +156,9 @@ class HttpProtocol(asyncio.Protocol):
                 self._finish()
                 return
             self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            if self._transport.get_write_buffer_size() > self._transport.get_write_buffer_limits()[1]:
-                return
+            if self._transport.get_write_buffer_size() <= self._transport.get_write_buffer_limits()[1]:
+                asyncio.get_running_loop().call_soon(self._pump)
+            return
 
     def _finish(self) -> None:
         if not self._keep_alive and self._transport is not None:
@@ -184,11 +188,20 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 class Listener:
-    """A listening socket and its connections."""
+    """A listening socket, its connections, and the beat that goes on while nobody asks anything."""
 
-    def __init__(self, server: asyncio.Server, connections: set[HttpProtocol]) -> None:
+    def __init__(self, server: asyncio.Server, connections: set[HttpProtocol], beat: Beat | None) -> None:
         self._server = server
         self._connections = connections
+        self._beat = beat
+        self._next_beat: asyncio.TimerHandle | None = None
+        self.beat()
+
+    def beat(self) -> None:
+        """Do what is to be done in between, and again soon: sooner where there is more."""
+        if self._beat is not None:
+            pause = PAUSE_SECONDS if self._beat() else BUSY_PAUSE_SECONDS
+            self._next_beat = asyncio.get_running_loop().call_later(pause, self.beat)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -199,11 +212,13 @@ class Listener:
     def close(self) -> None:
         """Stop to listen and drop all connections. To be called in the loop, which must run once more after it."""
         self._server.close()
+        if self._next_beat is not None:
+            self._next_beat.cancel()
         for connection in tuple(self._connections):
             connection.abort()
 
 
-async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int) -> Listener:
+async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int, beat: Beat | None = None) -> Listener:
     """Start to listen; ``port`` 0 takes any free one.
 
     Args:
@@ -211,9 +226,10 @@ async def listen(handle: Handle, now: Callable[[], int], *, host: str, port: int
         now: The time that ``Date`` headers tell, in seconds since the epoch.
         host: The address to bind.
         port: The port to bind.
+        beat: Called again and again, twice a second, more often while it answers that there is more to do.
     """
     connections: set[HttpProtocol] = set()
     server = await asyncio.get_running_loop().create_server(
         lambda: HttpProtocol(handle, now, connections), host, port, backlog=512
     )
-    return Listener(server, connections)
+    return Listener(server, connections, beat)

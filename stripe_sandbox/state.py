@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from stripe_sandbox.agenda import Agenda
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.ids import token
 from stripe_sandbox.store import Record
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from stripe_sandbox.account import Account
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class SavedRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedAccount:
-    """All objects, oldest first within their type, and how many ids were made."""
+    """All objects, oldest first within their type, how many ids were made, and what is due when."""
 
     format: int
     kind: str
@@ -42,6 +43,8 @@ class SavedAccount:
     ids_made: int
     saved_at: int
     records: list[SavedRecord]
+    agenda: list[tuple[int, str, str]] = field(default_factory=list)
+    test_agendas: dict[str, tuple[int, list[tuple[int, str, str]]]] = field(default_factory=dict)
 
 
 def save(account: Account, path: Path, *, kind: str) -> None:
@@ -59,7 +62,14 @@ def save(account: Account, path: Path, *, kind: str) -> None:
         for record in (table.records[key] for _, _, key in table.order)
     ]
     saved = SavedAccount(
-        format=FORMAT, kind=kind, seed=account.seed, ids_made=account.ids.made, saved_at=account.now(), records=records
+        format=FORMAT,
+        kind=kind,
+        seed=account.seed,
+        ids_made=account.ids.made,
+        saved_at=account.now(),
+        records=records,
+        agenda=account.agenda.entries(),
+        test_agendas={clock: (agenda.moment, agenda.entries()) for clock, agenda in account.test_agendas.items()},
     )
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(msgspec.json.encode(saved))
@@ -89,4 +99,13 @@ def load(account: Account, path: Path, *, kind: str) -> SavedAccount:
     account.ids.made = saved.ids_made
     account.random = Random(token(account.seed, saved.ids_made))
     account.ledger.rebuild(account.store.table("balance_transaction"))
+    account.agenda = _agenda(saved.saved_at, saved.agenda)
+    account.test_agendas = {clock: _agenda(*kept) for clock, kept in saved.test_agendas.items()}
     return saved
+
+
+def _agenda(moment: int, entries: list[tuple[int, str, str]]) -> Agenda:
+    agenda = Agenda(moment)
+    for entry in entries:
+        agenda.note(*entry)
+    return agenda

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from stripe_sandbox.billing import ENDED, period_end, renew
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import wrong_state
 from stripe_sandbox.forms import Params, as_int
+from stripe_sandbox.occurrences import catch_up_test_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,11 +40,7 @@ def advance_test_clock(account: Account, path: Mapping[str, str], params: Params
         {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}},
         verb="advancing",
     )
-    for subscription in list(account.store.table("subscription").records.values()):
-        if subscription.link("test_clock") != clock.key:
-            continue
-        while subscription.body["status"] not in ENDED and (period_end(account, subscription) or target + 1) <= target:
-            renew(account, subscription)
+    catch_up_test_clock(account, account.test_agenda(clock.key), target)
     return account.change(clock, {"frozen_time": target, "status": "ready", "status_details": {}}, verb="ready")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from stripe_sandbox.billing import ENDED, period_end
 from stripe_sandbox.catalog import named
 from stripe_sandbox.errors import StripeError, missing_parameter, unknown_parameter, unrecognized_url
+from stripe_sandbox.invoices import subscription_parent
 from stripe_sandbox.rendering import EMBEDDED_LIMIT
 from stripe_sandbox.shapes import minimal
 
@@ -45,10 +46,13 @@ def upcoming_invoice(account: Account, params: Params, version: str) -> Body:
             code="invoice_upcoming_none",
         )
     end, subscription = min(due, key=lambda pair: pair[0])
-    return _preview(account, subscription, end)
+    body = preview(account, subscription, end)
+    del body["parent"]
+    return {**body, "subscription": subscription.key}
 
 
-def _preview(account: Account, subscription: Record, end: int) -> Body:
+def preview(account: Account, subscription: Record, end: int) -> Body:
+    """The invoice that a subscription's next period will bring, in today's shape."""
     lines = []
     for item in account.store.linked("subscription_item", "subscription", subscription.key):
         price = account.store.last_known("price", item.body["price"])
@@ -84,8 +88,8 @@ def _preview(account: Account, subscription: Record, end: int) -> Body:
             "total_count": len(lines),
             "url": f"/v1/invoices/upcoming/lines?subscription={subscription.key}",
         },
+        "parent": subscription_parent(subscription),
         "status": "draft",
-        "subscription": subscription.key,
         "subtotal": total,
         "total": total,
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox import billing, catalog, customers, deletions, invoices, payments, testing
+from stripe_sandbox import billing, catalog, customers, deletions, entitlements, invoices, payments, testing
 from stripe_sandbox.account import Account
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, missing_parameter, no_such
@@ -30,6 +30,7 @@ _RULES: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         **payments.RULES,
         **invoices.RULES,
         **billing.RULES,
+        **entitlements.RULES,
         **deletions.RULES,
         **testing.RULES,
     }
