@@ -57,7 +57,39 @@ class Table:
         listed = {name for each in self.lists for name in each["objects"]}
         self.names = sorted(listed | set(facts.ALSO_TABLES))
         self.events = self._events()
+        self.announced = {name for objects in self.events.values() for name in objects}
+        for each in self.lists:
+            each["hints"] = facts.HINTS.get(each["path"], ()) if each["parent"] is None else ()
+            each["asks"] = tuple(self._ask(ask, each["objects"]) for ask in each["asks"])
         self.objects = [self._object(name) for name in self.names]
+
+    def _says_all(self, name: str) -> bool:
+        """Whether Stripe announces every change of a type."""
+        return name in self.announced and name not in facts.PARTLY_ANNOUNCED
+
+    def _ask(self, ask: dict[str, Any], children: tuple[str, ...]) -> dict[str, Any]:
+        silent = not all(self._says_all(name) for name in children)
+        return {**ask, "on_event": ask.get("only_events", False) or ask.get("on_event", silent)}
+
+    def _kept_by(self, name: str) -> str:
+        """Say what keeps a type's rows up to date.
+
+        That is its events, if they tell all; else it is listed again, with its parents if it is found by these, unless
+        they are announced and bring it along.
+        """
+        if name in facts.KEPT_BY:
+            return facts.KEPT_BY[name]
+        lists = [each for each in self.lists if name in each["objects"] and each["passes"]]
+        if self._says_all(name) or (not lists and name in self.announced):
+            return "events"
+        if not lists:
+            return "parents" if any(name in each.values() for each in facts.DEPENDENTS.values()) else "others"
+        parents = {
+            ask["of"] for each in lists for ask in each["asks"] if not (ask.get("optional") or ask.get("only_events"))
+        }
+        by_itself = any(each["parent"] is None for each in lists)
+        with_silent = any(self._kept_by(parent) == "sweeps" for parent in parents - {name})
+        return "sweeps" if by_itself or with_silent or name in facts.SILENT_CHILDREN else "parents"
 
     def _list(self, operation: dict[str, Any]) -> dict[str, Any]:
         path, params = operation["path"], operation["params"]
@@ -87,7 +119,7 @@ class Table:
 
     def _by_customer(self) -> list[dict[str, Any]]:
         """Return the readings of what a customer on a test clock has."""
-        ask = {"of": "customer", "signals": ("test_clock",), "optional": True}
+        ask = {"of": "customer", "signals": ("test_clock",), "optional": True, "on_event": False}
         return [
             {"path": each["path"], "parent": "customer", "parameter": "customer", "asks": (ask,)}
             for each in self.library.operations
@@ -166,23 +198,33 @@ class Table:
             "deleted_by": tuple(
                 each for each in events if each.endswith(".deleted") and each not in facts.NOT_DELETIONS
             ),
+            "gone_after": facts.GONE_AFTER.get(name, {}),
+            "not_retrieved": facts.NOT_RETRIEVED.get(name, ()),
+            "takes_along": facts.TAKES_ALONG.get(name, ()),
+            "swept_after": name in facts.SWEPT_AFTER,
+            "kept_by": self._kept_by(name),
+            "partly": facts.PARTLY_ANNOUNCED.get(name, ""),
+            "pending": facts.PENDING.get(name),
             "complete": reason is None,
             "incomplete_because": reason,
             "announced": listed or bool(events),
             "independent": name in facts.INDEPENDENT,
         }
 
-    def _retrieve(self, name: str) -> str | None:
-        paths = [
-            each["path"]
-            for each in self.library.operations
-            if each["method"] == "get"
-            and not each["list"]
-            and each["objects"] == [name]
-            and each["path"].endswith("}")
-            and each["path"].count("{") == 1
-        ]
-        return min(paths).rpartition("/")[0] + "/{id}" if paths else None
+    def _retrieve(self, name: str) -> tuple[str, ...]:
+        """Return the paths of one object; those that only need its id come first, and alone."""
+        if name in facts.RETRIEVED_AT:
+            return facts.RETRIEVED_AT[name]
+        paths = sorted(
+            (
+                each["path"].rpartition("/")[0] + "/{id}"
+                for each in self.library.operations
+                if each["method"] == "get" and not each["list"] and each["objects"] == [name]
+                if each["path"].endswith("}")
+            ),
+            key=lambda path: (path.count("{"), path),
+        )
+        return tuple(paths[:1])
 
     def _embedded(self, name: str, fields: dict[str, Shape]) -> tuple[dict[str, Any], ...]:
         return tuple(
@@ -278,7 +320,15 @@ def secret(name: str, field: str) -> bool:
 
 def literal(kind: str, values: dict[str, Any]) -> str:
     """Return a Python constructor call with the values that differ from the class's defaults."""
-    defaults = {"key": ("id",), "complete": True, "announced": True, "paged": True, "passes": ({},)}
+    defaults = {
+        "key": ("id",),
+        "complete": True,
+        "announced": True,
+        "paged": True,
+        "passes": ({},),
+        "on_event": True,
+        "kept_by": "events",
+    }
     rendered = [
         f"{name}={_rendered(name, value)}"
         for name, value in values.items()
@@ -293,20 +343,31 @@ def _rendered(name: str, value: Any) -> str:
         return f"({''.join(literal(classes[name], each) + ', ' for each in value)})"
     if name == "passes":
         return f"({''.join(f'_fixed({each!r}), ' for each in value)})"
+    if name == "kept_by":
+        return f"KeptBy.{value.upper()}"
+    if name == "pending":
+        return literal("Pending", dict(zip(("field", "value", "hints"), value, strict=True)))
     return f"_fixed({value!r})" if isinstance(value, dict) else repr(value)
 
 
 def table_source(table: Table) -> str:
     """Return the text of `object_table.py`, not yet formatted."""
+    refreshes = "".join(
+        f"{carried!r}: Refresh(of={of!r}, by={by!r}, path={path!r}),\n"
+        for carried, (of, by, path) in facts.REFRESHES.items()
+    )
     lists = "".join(f"{literal('StripeList', each)},\n" for each in table.lists)
     objects = "".join(f"{each['name']!r}: {literal('StripeObject', each)},\n" for each in table.objects)
     return (
         '"""Generated by scripts/generate_schemas.py: do not edit. `make generate` writes it again."""\n\n'
         "from types import MappingProxyType\n\n"
-        "from tap_stripe_events.objects import Ask, EmbeddedList, Parameters, StripeList, StripeObject\n\n\n"
+        "from tap_stripe_events.objects import (\n"
+        "    Ask, EmbeddedList, KeptBy, Parameters, Pending, Refresh, StripeList, StripeObject\n"
+        ")\n\n\n"
         "def _fixed(parameters: dict[str, str]) -> Parameters:\n"
         "    return MappingProxyType(parameters)\n\n\n"
         f"API_VERSION = {table.library.api_version!r}\n\n"
+        f"REFRESHES = MappingProxyType({{\n{refreshes}}})\n\n"
         f"STRIPE_LISTS: tuple[StripeList, ...] = (\n{lists})\n\n"
         f"STRIPE_OBJECTS = MappingProxyType({{\n{objects}}})\n"
     )

@@ -16,6 +16,11 @@ field that holds the id to ask with. A request is saved where the record answers
 * `only_sampled`: the record says nothing at all, another ask finds the rows; only the sample is asked for.
 * `optional`: it adds rows if the tap reads `of` anyway; selecting the child stream alone does not make the tap read
   `of`.
+* `on_event`: whether it is asked again when an event brings a record of `of`. Default: if Stripe does not announce
+  every change of the child itself.
+* `changed`: after an `…updated` event, only if one of these fields is among what that changed; after others, as the
+  signals say.
+* `event_signals`: the signals to look at in an event's record, where nothing can be expanded.
 """
 
 from typing import Any
@@ -60,7 +65,7 @@ QUERY_PARENTS: dict[str, str] = {
 ASKS: dict[str, tuple[dict[str, Any], ...]] = {
     "/v1/billing/credit_balance_transactions": ({"of": "billing.credit_grant", "by": "customer"},),
     "/v1/customers/{customer}/balance_transactions": (
-        {"of": "customer", "signals": ("balance",), "sampled": True},
+        {"of": "customer", "signals": ("balance",), "sampled": True, "changed": ("balance",)},
         {"of": "invoice", "by": "customer", "signals": ("starting_balance", "ending_balance"), "optional": True},
         {"of": "credit_note", "by": "customer", "signals": ("customer_balance_transaction",), "optional": True},
     ),
@@ -68,18 +73,39 @@ ASKS: dict[str, tuple[dict[str, Any], ...]] = {
         {"of": "customer", "signals": ("cash_balance.available",), "sampled": True},
     ),
     "/v1/entitlements/active_entitlements": (
-        {"of": "customer", "needs": "entitlements.feature", "only_sampled": True, "optional": True},
-        {"of": "subscription", "by": "customer", "needs": "entitlements.feature"},
+        {"of": "customer", "needs": "entitlements.feature", "only_sampled": True, "optional": True, "on_event": False},
+        # A summary of its own announces what a subscription's change does to entitlements: see REFRESHES.
+        {"of": "subscription", "by": "customer", "needs": "entitlements.feature", "on_event": False},
     ),
     "/v1/financial_connections/transactions": (
         {"of": "financial_connections.account", "signals": ("transaction_refresh",), "sampled": True},
     ),
     "/v1/payment_intents/{intent}/amount_details_line_items": (
-        {"of": "payment_intent", "signals": ("amount_details.line_items",), "absent_is_empty": True, "sampled": True},
+        {
+            "of": "payment_intent",
+            "signals": ("amount_details.line_items",),
+            "absent_is_empty": True,
+            "sampled": True,
+            "event_signals": (
+                "amount_details.line_items",
+                "amount_details.discount_amount",
+                "amount_details.shipping",
+                "amount_details.tax",
+            ),
+        },
     ),
     "/v1/quotes/{quote}/computed_upfront_line_items": (
-        {"of": "quote", "signals": ("computed.upfront.line_items",), "absent_is_empty": True, "sampled": True},
+        {
+            "of": "quote",
+            "signals": ("computed.upfront.line_items",),
+            "absent_is_empty": True,
+            "sampled": True,
+            "event_signals": ("computed.upfront",),
+        },
     ),
+    "/v1/customers/{customer}/payment_methods": ({"of": "customer", "on_event": False},),
+    "/v1/customers/{customer}/sources": ({"of": "customer", "on_event": False},),
+    "/v1/customers/{customer}/tax_ids": ({"of": "customer", "on_event": False},),
     "/v1/products/{product}/features": ({"of": "product", "needs": "entitlements.feature"},),
     "/v1/setup_attempts": ({"of": "setup_intent", "signals": ("latest_attempt",), "sampled": True},),
     "/v1/sources/{source}/source_transactions": ({"of": "source", "signals": ("receiver",), "sampled": True},),
@@ -93,21 +119,23 @@ FIELD_PARAMETERS: dict[str, dict[str, str]] = {
 # Readings that no list endpoint of the package stands for, each with what it is for.
 EXTRA_LISTS: tuple[dict[str, Any], ...] = (
     # What hangs on a test clock is left out of the ordinary lists. (See also NOT_BY_CUSTOMER.)
-    {"path": "/v1/customers", "parent": "test_helpers.test_clock", "parameter": "test_clock"},
-    {
-        "path": "/v1/subscriptions",
-        "parent": "test_helpers.test_clock",
-        "parameter": "test_clock",
-        "passes": ({"status": "all"},),
-    },
-    {"path": "/v1/quotes", "parent": "test_helpers.test_clock", "parameter": "test_clock"},
+    *(
+        {
+            "path": path,
+            "parent": "test_helpers.test_clock",
+            "parameter": "test_clock",
+            "passes": (fixed,),
+            "asks": ({"of": "test_helpers.test_clock", "on_event": False},),
+        }
+        for path, fixed in (("/v1/customers", {}), ("/v1/subscriptions", {"status": "all"}), ("/v1/quotes", {}))
+    ),
     # Closed reviews are not listed; the charge names its review.
     {
         "path": "/v1/reviews/{review}",
         "object": "review",
         "parent": "review",
         "parameter": "review",
-        "asks": ({"of": "charge", "by": "review", "optional": True},),
+        "asks": ({"of": "charge", "by": "review", "optional": True, "on_event": False},),
     },
     # Prices made inline are not listed; what was sold at them names them.
     {
@@ -116,8 +144,35 @@ EXTRA_LISTS: tuple[dict[str, Any], ...] = (
         "parent": "price",
         "parameter": "price",
         "asks": (
-            {"of": "line_item", "by": "pricing.price_details.price", "optional": True},
-            {"of": "invoiceitem", "by": "pricing.price_details.price", "optional": True},
+            {"of": "line_item", "by": "pricing.price_details.price", "optional": True, "on_event": False},
+            {"of": "invoiceitem", "by": "pricing.price_details.price", "optional": True, "on_event": False},
+        ),
+    },
+    # What moves money in or out of a cash balance is announced; the balance itself is not.
+    {
+        "path": "/v1/customers/{customer}/cash_balance",
+        "object": "cash_balance",
+        "parent": "customer",
+        "parameter": "customer",
+        "asks": ({"of": "customer_cash_balance_transaction", "by": "customer", "optional": True, "only_events": True},),
+    },
+    # A flow of money of Treasury is announced; the transaction that it makes is not.
+    {
+        "path": "/v1/treasury/transactions/{transaction}",
+        "object": "treasury.transaction",
+        "parent": "treasury.transaction",
+        "parameter": "transaction",
+        "asks": tuple(
+            {"of": f"treasury.{flow}", "by": "transaction", "optional": True, "only_events": True}
+            for flow in (
+                "credit_reversal",
+                "debit_reversal",
+                "inbound_transfer",
+                "outbound_payment",
+                "outbound_transfer",
+                "received_credit",
+                "received_debit",
+            )
         ),
     },
     # One object each.
@@ -268,3 +323,116 @@ EVENT_OBJECTS: dict[str, tuple[str, ...]] = {
 
 # `…deleted` events that are not deletions.
 NOT_DELETIONS = frozenset({"customer.subscription.deleted"})
+
+# Types whose events leave changes out. (Those without any event are known from the library.)
+PARTLY_ANNOUNCED: dict[str, str] = {
+    "account": "only account.updated",
+    "application_fee": "created and refunded only",
+    "balance": "only what becomes available",
+    "capability": "only capability.updated",
+    "cash_balance": "only funds_available",
+    "checkout.session": "neither created nor updated",
+    "climate.order": "states only",
+    "climate.product": "created and pricing only",
+    "fee_refund": "updated only; a new one comes inside its fee",
+    "file": "created only",
+    "financial_connections.account": "states and refreshes only",
+    "identity.verification_session": "states only",
+    "invoice_payment": "paid only",
+    "invoiceitem": "created and deleted only",
+    "issuing.personalization_design": "no created",
+    "payment_intent": "no updated",
+    "payment_method": "those never attached are silent",
+    "promotion_code": "created and updated only",
+    "quote": "edits of drafts are silent",
+    "reporting.report_run": "succeeded and failed only",
+    "review": "opened and closed only",
+    "scheduled_query_run": "created only",
+    "setup_intent": "no updated",
+    "source": "states only",
+    "tax_id": "the account's own are silent",
+    "terminal.reader": "actions only",
+    "test_helpers.test_clock": "states only",
+    "three_d_secure.authentication": "states only",
+    "topup": "no updated",
+    "treasury.credit_reversal": "created and posted only",
+    "treasury.debit_reversal": "states only",
+    "treasury.financial_account": "created, closed and features only",
+    "treasury.inbound_transfer": "states only",
+    "treasury.outbound_payment": "states only",
+    "treasury.outbound_transfer": "states only",
+    "treasury.received_credit": "states only",
+    "treasury.received_debit": "created only",
+}
+
+# How rows are kept up to date where the generator's rule (see `Table._kept_by`) is not the way.
+KEPT_BY: dict[str, str] = {
+    "event": "feed",
+    "balance_transaction": "windows",
+    "forwarding.request": "windows",
+    "identity.verification_report": "windows",
+    "climate.supplier": "reference",
+    "country_spec": "reference",
+    "tax_code": "reference",
+    # One request for every parent would be too many a day.
+    "capability": "parents",
+    "entitlements.active_entitlement": "parents",
+    "payment_attempt_record": "parents",
+    "setup_attempt": "parents",
+}
+
+# Child types that change without a word of their parents, and cost few requests.
+SILENT_CHILDREN = frozenset({"product_feature"})
+
+# Root lists that are read again when an event brings one of these types: what they hold has probably changed.
+HINTS: dict[str, tuple[str, ...]] = {
+    "/v1/balance": ("charge", "refund", "dispute", "payout", "transfer", "topup", "application_fee", "fee_refund"),
+    "/v1/balance_transactions": (
+        "application_fee",
+        "balance",
+        "charge",
+        "dispute",
+        "fee_refund",
+        "issuing.transaction",
+        "payout",
+        "refund",
+        "topup",
+        "transfer",
+    ),
+    "/v1/billing/alerts": ("billing.alert_triggered",),
+    "/v1/identity/verification_reports": ("identity.verification_session",),
+    "/v1/tax/registrations": ("tax.settings",),
+}
+
+# The field and value of rows that change once more without a word, and the types whose events say that they have.
+PENDING: dict[str, tuple[str, str, tuple[str, ...]]] = {"balance_transaction": ("status", "pending", ("balance",))}
+
+# Objects without a table whose event says that a child list of another object has changed: that object's type, the
+# field that names it, and the list.
+REFRESHES: dict[str, tuple[str, str, str]] = {
+    "entitlements.active_entitlement_summary": ("customer", "customer", "/v1/entitlements/active_entitlements"),
+}
+
+# Where one object is read, if the generator cannot tell from the paths. Names in braces are fields of the object.
+RETRIEVED_AT: dict[str, tuple[str, ...]] = {
+    "balance": ("/v1/balance",),
+    "balance_settings": ("/v1/balance_settings",),
+    "bank_account": ("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
+    "card": ("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
+    "cash_balance": ("/v1/customers/{customer}/cash_balance",),
+    "tax.settings": ("/v1/tax/settings",),
+    # The path for any tax id needs no customer, but not every key may use it.
+    "tax_id": ("/v1/customers/{customer}/tax_ids/{id}", "/v1/tax_ids/{id}"),
+}
+
+# Ids (by how they begin) that no path answers although the object lives: what an event says of it is all there is.
+NOT_RETRIEVED: dict[str, tuple[str, ...]] = {"payment_method": ("src_",)}
+
+# Event types after which only objects with such ids are gone.
+GONE_AFTER: dict[str, dict[str, str]] = {"payment_method": {"payment_method.detached": "card_"}}
+
+# What goes with a deleted object, unannounced: the types whose rows name it in the column that is called after it.
+TAKES_ALONG: dict[str, tuple[str, ...]] = {"customer": ("bank_account", "card", "discount", "source", "tax_id")}
+
+# Deleted objects that take along what only further listings can tell.
+SWEPT_AFTER = frozenset({"test_helpers.test_clock"})

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from tap_stripe_events import changes
-from tap_stripe_events.backfill import refusal_reason
 from tap_stripe_events.client import Answer, Request, StripeClient
+from tap_stripe_events.gather import refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_LISTS
 from tap_stripe_events.objects import StripeList, StripeObject, stream_name

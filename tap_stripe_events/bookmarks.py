@@ -2,15 +2,21 @@
 
     {"account": {"id": "acct_…", "livemode": false},
      "written_at": "2026-11-24T08:20:00.123Z",             when this state was written; it only grows
+     "polled_at": "2026-11-24T08:20:00Z",                  when the feed was last read
      "bookmarks": {"charge": {
          "backfill_started_at": "2026-11-24T08:00:00Z",    the first listing ever
          "backfill_finished_at": "2026-11-24T08:20:00Z",
+         "kept_by": "events",                              what keeps the rows up to date, see `KeptBy`
+         "events_as_of": "2026-11-24T08:19:58Z",           all that Stripe announced up to then is in
          "listing_started_at": null,                       set while a listing is under way,
          "listing_from": null,                             with its start date
          "not_read": {"/v1/charges": "the key lacks …"},   and the lists that Stripe refused it
+         "listing_because": "…",                           and the reason of it
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
+         "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
+         "pending_from": "2026-11-20T08:00:00Z",           the oldest row that is still to change in silence
          "open_windows": [{"list": "/v1/charges", "from": …, "to": …, "after": "ch_…", "after_created": …}],
-         "denied": {"since": "…", "reason": "…"}}}}
+         "denied": {"since": "…", "tried_at": "…", "reason": "…"}}}}
 
 A window is a stretch of `created`, half-open, or the whole list; `after` is the last object of it that was delivered.
 Windows are kept with the stream that a list is named after, whether or not that is selected.
@@ -130,8 +136,7 @@ class Bookmarks:
 
     def listing_since(self, stream: str) -> int | None:
         """Return when the listing under way began, in Unix time; None if none is."""
-        started = self._stream(stream).get("listing_started_at")
-        return None if started is None else unix(started)
+        return self._moment(stream, "listing_started_at")
 
     def listings(self) -> dict[str, int]:
         """Return the streams with a listing under way, and when it began, in Unix time."""
@@ -140,19 +145,32 @@ class Bookmarks:
 
     def listing_floor(self, stream: str) -> int | None:
         """Return the start date of the listing under way, in Unix time; None: everything."""
-        floor = self._stream(stream).get("listing_from")
-        return None if floor is None else unix(floor)
+        return self._moment(stream, "listing_from")
 
     def listed_at(self, stream: str) -> int | None:
         """Return when the last listing that was finished began, in Unix time; None if none was."""
-        listed = self._stream(stream).get("listed_at")
-        return None if listed is None else unix(listed)
+        return self._moment(stream, "listed_at")
 
-    def begin_listing(self, stream: str, second: int, floor: int | None = None) -> None:
-        """Note that a listing of the stream begins, of what was created since `floor`."""
+    def begin_listing(
+        self, stream: str, second: int, floor: int | None = None, *, because: str = "", anew: bool = True
+    ) -> None:
+        """Note that a listing of the stream begins, of what was created since `floor`.
+
+        Args:
+            stream: The stream.
+            second: Now, on Stripe's clock.
+            floor: The start date.
+            because: Why.
+            anew: It is a backfill: what was in before does not count, the feed is followed from here on.
+        """
         bookmark = self._change(stream)
-        bookmark.setdefault("backfill_started_at", iso(second))
-        bookmark.setdefault("backfill_finished_at", None)
+        if anew:
+            bookmark["backfill_started_at"] = bookmark["events_as_of"] = iso(second)
+            bookmark["backfill_finished_at"] = None
+            bookmark.pop("refreshed_at", None)
+            bookmark.pop("pending_from", None)
+        if because:
+            bookmark["listing_because"] = because
         bookmark["listing_started_at"] = iso(second)
         bookmark["listing_from"] = None if floor is None else iso(floor)
         bookmark.pop("not_read", None)
@@ -161,8 +179,8 @@ class Bookmarks:
         """Note that the listing under way will not be finished: the next one begins anew."""
         bookmark = self._change(stream)
         bookmark["listing_started_at"] = None
-        bookmark.pop("listing_from", None)
-        bookmark.pop("not_read", None)
+        for key in ("listing_from", "listing_because", "not_read"):
+            bookmark.pop(key, None)
 
     def leave_out(self, stream: str, path: str, reason: str) -> None:
         """Note that the listing under way lacks what is in a list, since Stripe refuses that."""
@@ -185,6 +203,58 @@ class Bookmarks:
         if bookmark.get("backfill_finished_at") is None:
             bookmark["backfill_finished_at"] = iso(second)
 
+    def backfilled(self, stream: str) -> bool:
+        """Whether the stream was listed once since its last backfill began."""
+        return self._stream(stream).get("backfill_finished_at") is not None
+
+    def kept_by(self, stream: str, kept_by: str) -> None:
+        """Note what keeps a stream's rows up to date."""
+        if self._stream(stream).get("kept_by") != kept_by:
+            self._change(stream)["kept_by"] = kept_by
+
+    def events_as_of(self, stream: str) -> int | None:
+        """Return up to when all that Stripe announced is in, in Unix time; None if the feed was never followed."""
+        return self._moment(stream, "events_as_of")
+
+    def follow_from(self, stream: str, second: int) -> None:
+        """Note that the feed is followed for a stream from a second on."""
+        self._change(stream)["events_as_of"] = iso(second)
+
+    def move_events(self, streams: Iterable[str], second: int) -> None:
+        """Note that all that Stripe announced up to a second is in."""
+        for stream in streams:
+            before = self.events_as_of(stream)
+            if before is not None and before < second:
+                self._change(stream)["events_as_of"] = iso(second)
+
+    def polled(self, now: float) -> None:
+        """Note that the feed has just been read, at the machine's time."""
+        self._changed = True
+        self._state["polled_at"] = iso(int(now))
+
+    def refreshed_at(self, stream: str) -> int | None:
+        """Return up to when what was created is in although it was not listed, in Unix time."""
+        return self._moment(stream, "refreshed_at")
+
+    def refreshed(self, stream: str, second: int) -> None:
+        """Note that what was created up to a second is in."""
+        self._change(stream)["refreshed_at"] = iso(second)
+
+    def pending_from(self, stream: str) -> int | None:
+        """Return when the oldest row was created that is still to change in silence, in Unix time."""
+        return self._moment(stream, "pending_from")
+
+    def set_pending_from(self, stream: str, second: int | None) -> None:
+        """Replace that moment; None: there is no such row."""
+        if second is not None:
+            self._change(stream)["pending_from"] = iso(second)
+        elif "pending_from" in self._stream(stream):
+            del self._change(stream)["pending_from"]
+
+    def _moment(self, stream: str, key: str) -> int | None:
+        found = self._stream(stream).get(key)
+        return None if found is None else unix(found)
+
     def windows(self, stream: str, path: str) -> tuple[OpenWindow, ...]:
         """Return the open windows of one of the stream's lists."""
         found = (OpenWindow.from_json(each) for each in self._stream(stream).get("open_windows", ()))
@@ -196,11 +266,20 @@ class Bookmarks:
         others = [each for each in bookmark.get("open_windows", ()) if each["list"] != path]
         bookmark["open_windows"] = others + [each.to_json() for each in windows]
 
-    def deny(self, stream: str, reason: str, second: int) -> None:
-        """Note that Stripe refuses the stream. Its listing ends here, unfinished."""
+    def deny(self, stream: str, reason: str, second: int, *, not_set_up: bool = False) -> None:
+        """Note that Stripe refuses the stream. Its listing ends here, unfinished.
+
+        Args:
+            stream: The stream.
+            reason: Stripe's reason.
+            second: Now, on Stripe's clock.
+            not_set_up: It does so because the account does not use the product.
+        """
         bookmark = self._change(stream)
         since = (bookmark.get("denied") or {}).get("since") or iso(second)
-        bookmark["denied"] = {"since": since, "reason": reason}
+        bookmark["denied"] = {"since": since, "tried_at": iso(second), "reason": reason}
+        if not_set_up:
+            bookmark["denied"]["not_set_up"] = True
         self.abandon_listing(stream)
 
     def allow(self, stream: str) -> None:
@@ -211,3 +290,16 @@ class Bookmarks:
         """Return why the stream is refused; None if it is not."""
         denied = self._stream(stream).get("denied")
         return denied["reason"] if denied else None
+
+    def denied_tried_at(self, stream: str) -> int | None:
+        """Return when it was last tried whether the stream is still refused, in Unix time."""
+        tried = (self._stream(stream).get("denied") or {}).get("tried_at")
+        return None if tried is None else unix(tried)
+
+    def not_set_up(self, stream: str) -> bool:
+        """Whether the stream is refused because the account does not use the product."""
+        return bool((self._stream(stream).get("denied") or {}).get("not_set_up"))
+
+    def streams_denied(self) -> frozenset[str]:
+        """Return the streams that are refused."""
+        return frozenset(stream for stream, each in self._state.get("bookmarks", {}).items() if each.get("denied"))

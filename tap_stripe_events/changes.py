@@ -169,6 +169,20 @@ def copy_as_of(name: str, as_of: str) -> str:
     return GAP_FILLER if STRIPE_OBJECTS[name].announced else as_of
 
 
+def key_values(name: str, json_object: StripeJson) -> tuple[str, ...] | None:
+    """Return the values of a type's key that an object itself holds; None if it has no id where the key wants one.
+
+    What the object does not say, such as whose balance it is, is an empty string.
+    """
+    values = []
+    for column in STRIPE_OBJECTS[name].key:
+        value = reference_id(json_object.get(column if column == "id" else column.removesuffix("_id")))
+        if value is None and column == "id":
+            return None
+        values.append(value or "")
+    return tuple(values)
+
+
 def elements(value: StripeJson) -> list[StripeJson]:
     """Return the elements of an embedded list."""
     found = value.get("data")

@@ -2,7 +2,8 @@
 
 The rules are in the object table (`Ask`); here is what a run learns while it applies them: which lists Stripe refuses,
 which products the account does not use, which signals a sample has proved wrong, what was asked for already. Requests
-are put into `queue`, which the backfill empties.
+are put into `queue`, which a source empties. After an event other rules hold than for a listing (`Cause`): no samples
+are taken, and what Stripe announces by itself is not asked for.
 
 Invariants:
 * a unit's `open` counts exactly the requests that are queued, in flight or waiting here for a decision;
@@ -19,7 +20,7 @@ from tap_stripe_events.client import Request
 from tap_stripe_events.families import asked_with, leads_to
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import Ask, StripeList, parent_column
-from tap_stripe_events.units import ChildPurpose, NeedPurpose, Parent, Unit, Window
+from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Parent, Unit
 from tap_stripe_events.windows import PAGE
 
 _SAMPLE = 25  # records asked for in spite of what their signals say; see Ask.sampled
@@ -75,14 +76,18 @@ class Children:
         """Return what to expand on a list: what would cost a request an object otherwise, and is wanted."""
         if a_list in self._unexpandable:
             return []
+        fields = [field for name in a_list.objects for field in self.expand_one(name)]
+        return fields if a_list.single else [f"data.{field}" for field in fields]
+
+    def expand_one(self, name: str) -> list[str]:
+        """Return what to expand on one object of a type."""
+        stripe_object = STRIPE_OBJECTS[name]
+        lists = {each.field: each for each in stripe_object.embedded}
         wanted = []
-        for name in a_list.objects:
-            stripe_object = STRIPE_OBJECTS[name]
-            lists = {each.field: each for each in stripe_object.embedded}
-            for path in stripe_object.expand:
-                brings = lists[path].objects if path in lists else (stripe_object.dependents.get(path, name),)
-                if self._selected & (set(brings) | asked_with(name, path)):
-                    wanted.append(path if a_list.single else f"data.{path}")
+        for path in stripe_object.expand:
+            brings = lists[path].objects if path in lists else (stripe_object.dependents.get(path, name),)
+            if self._selected & (set(brings) | asked_with(name, path)):
+                wanted.append(path)
         return wanted
 
     def stop_expanding(self, a_list: StripeList) -> bool:
@@ -95,27 +100,41 @@ class Children:
         """Ask for a child list, unless the record says there is nothing in it."""
         if not self.wants(child):
             return
-        if child.single and child.objects[0] in self._being_listed:
-            unit.open += 1  # its own list may bring the object, which saves the request
-            self._unlisted.setdefault(child.objects[0], []).append((unit, parent, ask, child))
+        if unit.cause is not None:
+            if not _worth_asking(unit.cause, parent, ask, child):
+                return
+        elif not self._asked_in_listing(unit, parent, ask, child):
             return
-        sample = False
-        if self._spares(ask, child) and (ask.only_sampled or _says_nothing(parent.json, ask)):
-            may_be_wrong = ask.sampled or ask.only_sampled
-            sample = may_be_wrong and self._samples.get(child, 0) < _SAMPLE
-            if may_be_wrong and not sample and self._samples_open.get(child):
-                unit.open += 1
-                self._undecided.setdefault(child, []).append((unit, parent, ask))
-                return
-            if not sample:
-                parent.complete.add(child.path)
-                return
         named = parent.read.id if ask.by == "id" else changes.field_value(parent.json, ask.by)[1]
         value = changes.reference_id(named)
         if value is None or (ask.by != "id" and not self._first_time(child, value)):
             return
+        sample = unit.cause is None and self._is_sample(parent, ask, child)
         for purpose in self._purposes(unit, parent, child, value, sample=sample):
             self._request_if_needed(purpose, ask.needs)
+
+    def _asked_in_listing(self, unit: Unit, parent: Parent, ask: Ask, child: StripeList) -> bool:
+        """Whether a listing asks for a child list now: not if there is nothing in it, or that is not known yet."""
+        if child.single and child.objects[0] in self._being_listed:
+            unit.open += 1  # its own list may bring the object, which saves the request
+            self._unlisted.setdefault(child.objects[0], []).append((unit, parent, ask, child))
+            return False
+        if not self._seems_empty(parent, ask, child) or self._is_sample(parent, ask, child):
+            return True
+        if (ask.sampled or ask.only_sampled) and self._samples_open.get(child):
+            unit.open += 1
+            self._undecided.setdefault(child, []).append((unit, parent, ask))
+        else:
+            parent.complete.add(child.path)
+        return False
+
+    def _seems_empty(self, parent: Parent, ask: Ask, child: StripeList) -> bool:
+        return self._spares(ask, child) and (ask.only_sampled or _says_nothing(parent.json, ask.signals, ask))
+
+    def _is_sample(self, parent: Parent, ask: Ask, child: StripeList) -> bool:
+        """Whether a child list that seems empty is asked for, to see whether it is."""
+        may_be_wrong = ask.sampled or ask.only_sampled
+        return may_be_wrong and self._seems_empty(parent, ask, child) and self._samples.get(child, 0) < _SAMPLE
 
     def ask_for_rest(self, unit: Unit, parent: Parent, child: StripeList, after: str | None) -> None:
         """Ask for what an embedded list does not hold."""
@@ -128,20 +147,30 @@ class Children:
         """Note that an object has been read, so that it need not be asked for by a reference to it."""
         self._asked_once.add((path, identifier))
 
-    def listed(self, name: str) -> list[Window]:
+    def begin_poll(self, *, doubt_needs: bool) -> None:
+        """Begin a new round after events: what was asked for in an earlier one may have changed since.
+
+        Args:
+            doubt_needs: Also that the account does not use a product.
+        """
+        self._asked_once = Memory()
+        if doubt_needs:
+            self._needs = {name: there for name, there in self._needs.items() if there}
+
+    def listed(self, name: str) -> list[Unit]:
         """Ask for the objects of a type that were only referred to, now that its own lists are read."""
         self._being_listed.discard(name)
         waiting = self._unlisted.pop(name, [])
         for unit, parent, ask, child in waiting:
             unit.open -= 1
             self.ask(unit, parent, ask, child)
-        return [unit.window for unit, *_ in waiting]
+        return [unit for unit, *_ in waiting]
 
-    def answered(self, purpose: ChildPurpose, *, found: bool) -> list[Window]:
+    def answered(self, purpose: ChildPurpose, *, found: bool) -> list[Unit]:
         """Take in what the first page of a child list told about the signals of its kind.
 
         Returns:
-            The windows in which something was decided by that.
+            The units in which something was decided by that.
         """
         if not purpose.sample or purpose not in self._samples_open.get(purpose.child, ()):
             return []
@@ -154,11 +183,11 @@ class Children:
         """Whether the signals that spare this list were never wrong."""
         return child not in self._distrusted
 
-    def deny(self, child: StripeList) -> tuple[bool, list[Window]]:
+    def deny(self, child: StripeList) -> tuple[bool, list[Unit]]:
         """Never ask for a child list again, nor wait for what was going to be asked for.
 
         Returns:
-            Whether that is news, and the windows in which a request for it was waiting.
+            Whether that is news, and the units in which a request for it was waiting.
         """
         news = child not in self._denied
         self._denied.add(child)
@@ -170,19 +199,19 @@ class Children:
         for purpose in waiting:
             purpose.unit.open -= 1
         self._samples_open.pop(child, None)
-        return news, [each.unit.window for each in waiting] + self._decide(child)
+        return news, [each.unit for each in waiting] + self._decide(child)
 
-    def need_answered(self, name: str, *, there: bool) -> list[Window]:
-        """Take in whether the account has any object of a type; return the windows in which that decided something."""
+    def need_answered(self, name: str, *, there: bool) -> list[Unit]:
+        """Take in whether the account has any object of a type; return the units in which that decided something."""
         self._needs[name] = there
-        windows = []
+        units = []
         for purpose in self._waiting.pop(name, []):
             if there:
                 self.queue.append(purpose.request())
             else:
                 self._drop(purpose)
-                windows += [purpose.unit.window, *self._decide(purpose.child)]
-        return windows
+                units += [purpose.unit, *self._decide(purpose.child)]
+        return units
 
     def _spares(self, ask: Ask, child: StripeList) -> bool:
         """Whether what a record says may spare a request: no sample was wrong, and what it should say was asked for."""
@@ -221,21 +250,21 @@ class Children:
         if purpose.sample:
             self._samples_open[purpose.child].discard(purpose)
 
-    def _decide(self, child: StripeList) -> list[Window]:
+    def _decide(self, child: StripeList) -> list[Unit]:
         """Ask for what waited for the sample, or not, once the sample has told."""
         if self._samples_open.get(child) and child not in self._distrusted:
             return []
-        windows = []
+        units = []
         for unit, parent, ask in self._undecided.pop(child, []):
             unit.open -= 1
             self.ask(unit, parent, ask, child)
-            windows.append(unit.window)
-        return windows
+            units.append(unit)
+        return units
 
     def _purposes(
         self, unit: Unit, parent: Parent, child: StripeList, value: str, *, sample: bool
     ) -> list[ChildPurpose]:
-        path, parameters = child.path, self._parameters(parent, child)
+        path, parameters = child.path, self._parameters(unit, parent, child)
         if parameters is None:
             return []
         if f"{{{child.parameter}}}" in path:
@@ -257,7 +286,7 @@ class Children:
             for each in child.passes
         ]
 
-    def _parameters(self, parent: Parent, child: StripeList) -> dict[str, Any] | None:
+    def _parameters(self, unit: Unit, parent: Parent, child: StripeList) -> dict[str, Any] | None:
         """Return the query of a child list, without the parent; None if the record lacks a value for it."""
         parameters: dict[str, Any] = {"limit": PAGE} if child.paged else {}
         for parameter, source in child.parameters.items():
@@ -265,15 +294,27 @@ class Children:
             if named is None:
                 return None
             parameters[parameter] = named
-        if child.created and not child.owned and self._floor is not None:
-            parameters["created[gte]"] = self._floor
+        since = [each for each in (self._floor, unit.cause.since if unit.cause else None) if each is not None]
+        if child.created and not child.owned and since:
+            parameters["created[gte]"] = max(since)
         if expand := self.expand(child):
             parameters["expand[]"] = expand
         return parameters
 
 
-def _says_nothing(json_object: changes.StripeJson, ask: Ask) -> bool:
-    values = [changes.field_value(json_object, signal) for signal in ask.signals]
+def _worth_asking(cause: Cause, parent: Parent, ask: Ask, child: StripeList) -> bool:
+    """Whether an event is a reason to ask for a child list."""
+    if child.path in cause.also or child.path in cause.again:
+        return True
+    if not ask.on_event:
+        return False
+    if ask.changed and cause.changed is not None:
+        return not cause.changed.isdisjoint(ask.changed)
+    return not _says_nothing(parent.json, ask.event_signals or ask.signals, ask)
+
+
+def _says_nothing(json_object: changes.StripeJson, signals: Collection[str], ask: Ask) -> bool:
+    values = [changes.field_value(json_object, signal) for signal in signals]
     return bool(values) and all((there or ask.absent_is_empty) and not value for there, value in values)
 
 
@@ -283,4 +324,5 @@ def _is_for(purpose: Any, child: StripeList) -> bool:
 
 def _need_request(name: str) -> Request:
     path = next(each.path for each in STRIPE_LISTS if name in each.objects and each.parent is None)
-    return Request(path=path, endpoint=path, parameters={"limit": 1}, purpose=NeedPurpose(name=name))
+    parameters = {"limit": 1}
+    return Request(path=path, endpoint=path, parameters=parameters, purpose=NeedPurpose(name=name), reason="products")

@@ -52,12 +52,16 @@ class Request:
         endpoint: The path as the API names it, with `{parameter}`: what is limited by endpoint.
         parameters: The query.
         purpose: What the asker wants to find again with the answer.
+        reason: What it is for, in words: the log counts requests by it.
+        asker: The source that takes the answer.
     """
 
     path: str
     endpoint: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     purpose: Any = None
+    reason: str = "lists"
+    asker: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

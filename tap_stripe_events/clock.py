@@ -64,6 +64,13 @@ def iso(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()}Z"
 
 
+@lru_cache(maxsize=1024)
+def moment(milliseconds: int) -> str:
+    """Return milliseconds since the epoch as a date-time string, with the fraction only where there is one."""
+    second, rest = divmod(milliseconds, 1000)
+    return f"{iso(second)[:-1]}.{rest:03d}Z" if rest else iso(second)
+
+
 def unix(text: str) -> int:
     """Return the Unix time of what `iso` wrote."""
     return int(datetime.fromisoformat(text).timestamp())

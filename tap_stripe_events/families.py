@@ -14,9 +14,20 @@ def root_lists() -> tuple[StripeList, ...]:
 
 
 @cache
-def asks_of(name: str) -> tuple[tuple[Ask, StripeList], ...]:
-    """Return the child lists that a record of this type may lead to, each with the rule."""
-    return tuple((ask, each) for each in STRIPE_LISTS if each.passes for ask in each.asks if ask.of == name)
+def asks_of(name: str, *, after_event: bool = False) -> tuple[tuple[Ask, StripeList], ...]:
+    """Return the child lists that a record of this type may lead to, each with the rule.
+
+    Args:
+        name: The type.
+        after_event: An event brought the record, so that there are child lists to ask for that a listing reads anyway.
+    """
+    return tuple(
+        (ask, each)
+        for each in STRIPE_LISTS
+        if each.passes
+        for ask in each.asks
+        if ask.of == name and (after_event or not ask.only_events)
+    )
 
 
 @cache
@@ -64,7 +75,7 @@ def _roots_of(name: str, path: tuple[str, ...], *, optional: bool) -> Iterator[S
         if each.parent is None and not (each.single and path):  # an account's own objects lead nowhere
             yield each
         for ask in each.asks:
-            if optional or not ask.optional:
+            if (optional or not ask.optional) and not ask.only_events:
                 yield from _roots_of(ask.of, (*path, name), optional=optional)
     for owner, each_object in STRIPE_OBJECTS.items():
         if name in each_object.dependents.values():
@@ -98,6 +109,19 @@ def _leads_to(a_list: StripeList, seen: frozenset[str]) -> Iterator[str]:
 
 
 @cache
+def hung_on(name: str) -> frozenset[str]:
+    """Return the types whose rows can be gone with an object of this type, though only listings tell which."""
+    lists = [each for each in STRIPE_LISTS if each.parent == name and each.passes]
+    return frozenset({name}.union(*(leads_to(each) for each in lists)))
+
+
+@cache
+def hinted_lists(name: str) -> frozenset[StripeList]:
+    """Return the root lists that an event about this type makes worth reading again."""
+    return frozenset(each for each in STRIPE_LISTS if name in each.hints)
+
+
+@cache
 def asked_with(name: str, path: str) -> frozenset[str]:
     """Return the types whose child lists look at a dotted field of this type's record to save requests."""
     return frozenset(
@@ -111,4 +135,6 @@ def asked_with(name: str, path: str) -> frozenset[str]:
 @cache
 def retrieved_by_id() -> dict[str, StripeList]:
     """Return object type → how one of it is read when only a reference to it is known and no list shows it."""
-    return {each.objects[0]: each for each in STRIPE_LISTS if each.single and each.parent is not None}
+    return {
+        each.objects[0]: each for each in STRIPE_LISTS if each.single and any(not ask.only_events for ask in each.asks)
+    }

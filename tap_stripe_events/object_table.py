@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from tap_stripe_events.objects import Ask, EmbeddedList, Parameters, StripeList, StripeObject
+from tap_stripe_events.objects import Ask, EmbeddedList, KeptBy, Parameters, Pending, Refresh, StripeList, StripeObject
 
 
 def _fixed(parameters: dict[str, str]) -> Parameters:
@@ -10,6 +10,14 @@ def _fixed(parameters: dict[str, str]) -> Parameters:
 
 
 API_VERSION = "2026-10-28.endive"
+
+REFRESHES = MappingProxyType(
+    {
+        "entitlements.active_entitlement_summary": Refresh(
+            of="customer", by="customer", path="/v1/entitlements/active_entitlements"
+        ),
+    }
+)
 
 STRIPE_LISTS: tuple[StripeList, ...] = (
     StripeList(path="/v1/accounts", objects=("account",), created=True),
@@ -27,7 +35,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("bank_account", "card"),
         parent="account",
         parameter="account",
-        asks=(Ask(of="account"),),
+        asks=(Ask(of="account", on_event=False),),
         owned=True,
     ),
     StripeList(
@@ -35,7 +43,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("person",),
         parent="account",
         parameter="account",
-        asks=(Ask(of="account"),),
+        asks=(Ask(of="account", on_event=False),),
         owned=True,
     ),
     StripeList(path="/v1/apple_pay/domains", objects=("apple_pay_domain",)),
@@ -50,14 +58,30 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
     ),
     StripeList(path="/v1/apps/installs", objects=("apps.install",), created=True),
     StripeList(path="/v1/apps/secrets", objects=("apps.secret",), passes=(_fixed({"scope[type]": "account"}),)),
-    StripeList(path="/v1/balance_transactions", objects=("balance_transaction",), created=True),
-    StripeList(path="/v1/billing/alerts", objects=("billing.alert",)),
+    StripeList(
+        path="/v1/balance_transactions",
+        objects=("balance_transaction",),
+        created=True,
+        hints=(
+            "application_fee",
+            "balance",
+            "charge",
+            "dispute",
+            "fee_refund",
+            "issuing.transaction",
+            "payout",
+            "refund",
+            "topup",
+            "transfer",
+        ),
+    ),
+    StripeList(path="/v1/billing/alerts", objects=("billing.alert",), hints=("billing.alert_triggered",)),
     StripeList(
         path="/v1/billing/credit_balance_transactions",
         objects=("billing.credit_balance_transaction",),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="billing.credit_grant", by="customer"),),
+        asks=(Ask(of="billing.credit_grant", by="customer", on_event=False),),
     ),
     StripeList(path="/v1/billing/credit_grants", objects=("billing.credit_grant",)),
     StripeList(path="/v1/billing/feedback_options", objects=("billing.feedback_option",)),
@@ -103,7 +127,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(
-            Ask(of="customer", signals=("balance",), sampled=True),
+            Ask(of="customer", signals=("balance",), sampled=True, changed=("balance",)),
             Ask(of="invoice", by="customer", signals=("starting_balance", "ending_balance"), optional=True),
             Ask(of="credit_note", by="customer", signals=("customer_balance_transaction",), optional=True),
         ),
@@ -113,21 +137,21 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("customer_cash_balance_transaction",),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("cash_balance.available",), sampled=True),),
+        asks=(Ask(of="customer", signals=("cash_balance.available",), sampled=True, on_event=False),),
     ),
     StripeList(
         path="/v1/customers/{customer}/payment_methods",
         objects=("payment_method",),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer"),),
+        asks=(Ask(of="customer", on_event=False),),
     ),
     StripeList(
         path="/v1/customers/{customer}/sources",
         objects=("account", "bank_account", "card", "source"),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer"),),
+        asks=(Ask(of="customer", on_event=False),),
         owned=True,
     ),
     StripeList(
@@ -135,7 +159,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("tax_id",),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer"),),
+        asks=(Ask(of="customer", on_event=False),),
         owned=True,
     ),
     StripeList(path="/v1/disputes", objects=("dispute",), created=True),
@@ -145,8 +169,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(
-            Ask(of="customer", needs="entitlements.feature", only_sampled=True, optional=True),
-            Ask(of="subscription", by="customer", needs="entitlements.feature"),
+            Ask(of="customer", needs="entitlements.feature", only_sampled=True, optional=True, on_event=False),
+            Ask(of="subscription", by="customer", needs="entitlements.feature", on_event=False),
         ),
         owned=True,
     ),
@@ -172,7 +196,12 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         asks=(Ask(of="financial_connections.account", signals=("transaction_refresh",), sampled=True),),
     ),
     StripeList(path="/v1/forwarding/requests", objects=("forwarding.request",), created=True),
-    StripeList(path="/v1/identity/verification_reports", objects=("identity.verification_report",), created=True),
+    StripeList(
+        path="/v1/identity/verification_reports",
+        objects=("identity.verification_report",),
+        created=True,
+        hints=("identity.verification_session",),
+    ),
     StripeList(path="/v1/identity/verification_sessions", objects=("identity.verification_session",), created=True),
     StripeList(path="/v1/invoice_payments", objects=("invoice_payment",), created=True),
     StripeList(path="/v1/invoice_rendering_templates", objects=("invoice_rendering_template",)),
@@ -198,7 +227,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="issuing.card",
         parameter="card",
-        asks=(Ask(of="issuing.card"),),
+        asks=(Ask(of="issuing.card", on_event=False),),
     ),
     StripeList(path="/v1/issuing/transactions", objects=("issuing.transaction",), created=True),
     StripeList(
@@ -214,7 +243,20 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("payment_intent_amount_details_line_item",),
         parent="payment_intent",
         parameter="intent",
-        asks=(Ask(of="payment_intent", signals=("amount_details.line_items",), absent_is_empty=True, sampled=True),),
+        asks=(
+            Ask(
+                of="payment_intent",
+                signals=("amount_details.line_items",),
+                absent_is_empty=True,
+                sampled=True,
+                event_signals=(
+                    "amount_details.line_items",
+                    "amount_details.discount_amount",
+                    "amount_details.shipping",
+                    "amount_details.tax",
+                ),
+            ),
+        ),
         owned=True,
     ),
     StripeList(path="/v1/payment_links", objects=("payment_link",)),
@@ -265,7 +307,15 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("item",),
         parent="quote",
         parameter="quote",
-        asks=(Ask(of="quote", signals=("computed.upfront.line_items",), absent_is_empty=True, sampled=True),),
+        asks=(
+            Ask(
+                of="quote",
+                signals=("computed.upfront.line_items",),
+                absent_is_empty=True,
+                sampled=True,
+                event_signals=("computed.upfront",),
+            ),
+        ),
         owned=True,
     ),
     StripeList(
@@ -307,7 +357,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("source_transaction",),
         parent="source",
         parameter="source",
-        asks=(Ask(of="source", signals=("receiver",), sampled=True),),
+        asks=(Ask(of="source", signals=("receiver",), sampled=True, on_event=False),),
     ),
     StripeList(
         path="/v1/subscription_items",
@@ -327,7 +377,12 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="calculation",
     ),
     StripeList(path="/v1/tax/locations", objects=("tax.location",), passes=(_fixed({"type": "performance"}),)),
-    StripeList(path="/v1/tax/registrations", objects=("tax.registration",), passes=(_fixed({"status": "all"}),)),
+    StripeList(
+        path="/v1/tax/registrations",
+        objects=("tax.registration",),
+        passes=(_fixed({"status": "all"}),),
+        hints=("tax.settings",),
+    ),
     StripeList(
         path="/v1/tax/transactions/{transaction}/line_items",
         objects=("tax.transaction_line_item",),
@@ -427,7 +482,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="test_helpers.test_clock",
         parameter="test_clock",
-        asks=(Ask(of="test_helpers.test_clock"),),
+        asks=(Ask(of="test_helpers.test_clock", on_event=False),),
     ),
     StripeList(
         path="/v1/subscriptions",
@@ -436,14 +491,14 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="test_helpers.test_clock",
         parameter="test_clock",
-        asks=(Ask(of="test_helpers.test_clock"),),
+        asks=(Ask(of="test_helpers.test_clock", on_event=False),),
     ),
     StripeList(
         path="/v1/quotes",
         objects=("quote",),
         parent="test_helpers.test_clock",
         parameter="test_clock",
-        asks=(Ask(of="test_helpers.test_clock"),),
+        asks=(Ask(of="test_helpers.test_clock", on_event=False),),
     ),
     StripeList(
         path="/v1/reviews/{review}",
@@ -452,7 +507,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         single=True,
         parent="review",
         parameter="review",
-        asks=(Ask(of="charge", by="review", optional=True),),
+        asks=(Ask(of="charge", by="review", optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/prices/{price}",
@@ -462,12 +517,44 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="price",
         parameter="price",
         asks=(
-            Ask(of="line_item", by="pricing.price_details.price", optional=True),
-            Ask(of="invoiceitem", by="pricing.price_details.price", optional=True),
+            Ask(of="line_item", by="pricing.price_details.price", optional=True, on_event=False),
+            Ask(of="invoiceitem", by="pricing.price_details.price", optional=True, on_event=False),
+        ),
+    ),
+    StripeList(
+        path="/v1/customers/{customer}/cash_balance",
+        objects=("cash_balance",),
+        paged=False,
+        single=True,
+        parent="customer",
+        parameter="customer",
+        asks=(Ask(of="customer_cash_balance_transaction", by="customer", optional=True, only_events=True),),
+    ),
+    StripeList(
+        path="/v1/treasury/transactions/{transaction}",
+        objects=("treasury.transaction",),
+        paged=False,
+        single=True,
+        parent="treasury.transaction",
+        parameter="transaction",
+        asks=(
+            Ask(of="treasury.credit_reversal", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.debit_reversal", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.inbound_transfer", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.outbound_payment", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.outbound_transfer", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.received_credit", by="transaction", optional=True, only_events=True),
+            Ask(of="treasury.received_debit", by="transaction", optional=True, only_events=True),
         ),
     ),
     StripeList(path="/v1/account", objects=("account",), paged=False, single=True),
-    StripeList(path="/v1/balance", objects=("balance",), paged=False, single=True),
+    StripeList(
+        path="/v1/balance",
+        objects=("balance",),
+        paged=False,
+        single=True,
+        hints=("charge", "refund", "dispute", "payout", "transfer", "topup", "application_fee", "fee_refund"),
+    ),
     StripeList(path="/v1/balance_settings", objects=("balance_settings",), paged=False, single=True),
     StripeList(path="/v1/tax/settings", objects=("tax.settings",), paged=False, single=True),
     StripeList(
@@ -475,7 +562,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         objects=("billing.credit_grant",),
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/charges",
@@ -483,7 +570,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/checkout/sessions",
@@ -491,7 +578,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/credit_notes",
@@ -499,7 +586,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/invoiceitems",
@@ -507,7 +594,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/invoices",
@@ -515,7 +602,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/payment_intents",
@@ -523,7 +610,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/setup_intents",
@@ -531,7 +618,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
     StripeList(
         path="/v1/subscription_schedules",
@@ -539,7 +626,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         created=True,
         parent="customer",
         parameter="customer",
-        asks=(Ask(of="customer", signals=("test_clock",), optional=True),),
+        asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
     ),
 )
 
@@ -547,7 +634,7 @@ STRIPE_OBJECTS = MappingProxyType(
     {
         "account": StripeObject(
             name="account",
-            retrieve="/v1/accounts/{id}",
+            retrieve=("/v1/accounts/{id}",),
             embedded=(
                 EmbeddedList(
                     field="external_accounts",
@@ -564,9 +651,13 @@ STRIPE_OBJECTS = MappingProxyType(
                 "customer.source.updated",
             ),
             deleted_by=("customer.source.deleted",),
+            kept_by=KeptBy.SWEEPS,
+            partly="only account.updated",
             independent=True,
         ),
-        "apple_pay_domain": StripeObject(name="apple_pay_domain", retrieve="/v1/apple_pay/domains/{id}"),
+        "apple_pay_domain": StripeObject(
+            name="apple_pay_domain", retrieve=("/v1/apple_pay/domains/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "application": StripeObject(
             name="application",
             events=("account.application.authorized", "account.application.deauthorized"),
@@ -575,30 +666,51 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "application_fee": StripeObject(
             name="application_fee",
-            retrieve="/v1/application_fees/{id}",
+            retrieve=("/v1/application_fees/{id}",),
             embedded=(
                 EmbeddedList(
                     field="refunds", objects=("fee_refund",), completed_by="/v1/application_fees/{id}/refunds"
                 ),
             ),
             events=("application_fee.created", "application_fee.refunded"),
+            kept_by=KeptBy.SWEEPS,
+            partly="created and refunded only",
         ),
         "apps.install": StripeObject(
             name="apps.install",
-            retrieve="/v1/apps/installs/{id}",
+            retrieve=("/v1/apps/installs/{id}",),
             events=("apps.install.created", "apps.install.deleted", "apps.install.updated"),
             deleted_by=("apps.install.deleted",),
         ),
         "apps.secret": StripeObject(
-            name="apps.secret", complete=False, incomplete_because="those of single users are not listed"
+            name="apps.secret",
+            kept_by=KeptBy.SWEEPS,
+            complete=False,
+            incomplete_because="those of single users are not listed",
         ),
-        "balance": StripeObject(name="balance", key=("account_id",), events=("balance.available",)),
+        "balance": StripeObject(
+            name="balance",
+            key=("account_id",),
+            retrieve=("/v1/balance",),
+            events=("balance.available",),
+            kept_by=KeptBy.SWEEPS,
+            partly="only what becomes available",
+        ),
         "balance_settings": StripeObject(
-            name="balance_settings", key=("account_id",), events=("balance_settings.updated",)
+            name="balance_settings",
+            key=("account_id",),
+            retrieve=("/v1/balance_settings",),
+            events=("balance_settings.updated",),
         ),
-        "balance_transaction": StripeObject(name="balance_transaction", retrieve="/v1/balance_transactions/{id}"),
+        "balance_transaction": StripeObject(
+            name="balance_transaction",
+            retrieve=("/v1/balance_transactions/{id}",),
+            kept_by=KeptBy.WINDOWS,
+            pending=Pending(field="status", value="pending", hints=("balance",)),
+        ),
         "bank_account": StripeObject(
             name="bank_account",
+            retrieve=("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
             events=(
                 "account.external_account.created",
                 "account.external_account.deleted",
@@ -610,23 +722,25 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             deleted_by=("account.external_account.deleted", "customer.source.deleted"),
         ),
-        "billing.alert": StripeObject(name="billing.alert", retrieve="/v1/billing/alerts/{id}"),
+        "billing.alert": StripeObject(
+            name="billing.alert", retrieve=("/v1/billing/alerts/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "billing.credit_balance_transaction": StripeObject(
             name="billing.credit_balance_transaction",
-            retrieve="/v1/billing/credit_balance_transactions/{id}",
+            retrieve=("/v1/billing/credit_balance_transactions/{id}",),
             events=("billing.credit_balance_transaction.created",),
         ),
         "billing.credit_grant": StripeObject(
             name="billing.credit_grant",
-            retrieve="/v1/billing/credit_grants/{id}",
+            retrieve=("/v1/billing/credit_grants/{id}",),
             events=("billing.credit_grant.created", "billing.credit_grant.updated"),
         ),
         "billing.feedback_option": StripeObject(
-            name="billing.feedback_option", retrieve="/v1/billing/feedback_options/{id}"
+            name="billing.feedback_option", retrieve=("/v1/billing/feedback_options/{id}",), kept_by=KeptBy.SWEEPS
         ),
         "billing.meter": StripeObject(
             name="billing.meter",
-            retrieve="/v1/billing/meters/{id}",
+            retrieve=("/v1/billing/meters/{id}",),
             events=(
                 "billing.meter.created",
                 "billing.meter.deactivated",
@@ -635,11 +749,15 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
         ),
         "billing.meter_event_summary": StripeObject(
-            name="billing.meter_event_summary", complete=False, incomplete_because="not listed", announced=False
+            name="billing.meter_event_summary",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
         "billing_portal.configuration": StripeObject(
             name="billing_portal.configuration",
-            retrieve="/v1/billing_portal/configurations/{id}",
+            retrieve=("/v1/billing_portal/configurations/{id}",),
             events=("billing_portal.configuration.created", "billing_portal.configuration.updated"),
         ),
         "billing_portal.session": StripeObject(
@@ -648,9 +766,17 @@ STRIPE_OBJECTS = MappingProxyType(
             complete=False,
             incomplete_because="not listed",
         ),
-        "capability": StripeObject(name="capability", key=("account_id", "id"), events=("capability.updated",)),
+        "capability": StripeObject(
+            name="capability",
+            key=("account_id", "id"),
+            retrieve=("/v1/accounts/{account}/capabilities/{id}",),
+            events=("capability.updated",),
+            kept_by=KeptBy.PARENTS,
+            partly="only capability.updated",
+        ),
         "card": StripeObject(
             name="card",
+            retrieve=("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
             events=(
                 "account.external_account.created",
                 "account.external_account.deleted",
@@ -665,13 +791,14 @@ STRIPE_OBJECTS = MappingProxyType(
         "cash_balance": StripeObject(
             name="cash_balance",
             key=("customer_id",),
+            retrieve=("/v1/customers/{customer}/cash_balance",),
             events=("cash_balance.funds_available",),
-            complete=False,
-            incomplete_because="not listed",
+            kept_by=KeptBy.PARENTS,
+            partly="only funds_available",
         ),
         "charge": StripeObject(
             name="charge",
-            retrieve="/v1/charges/{id}",
+            retrieve=("/v1/charges/{id}",),
             embedded=(EmbeddedList(field="refunds", objects=("refund",), on_request=True),),
             events=(
                 "charge.captured",
@@ -685,7 +812,7 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "checkout.session": StripeObject(
             name="checkout.session",
-            retrieve="/v1/checkout/sessions/{id}",
+            retrieve=("/v1/checkout/sessions/{id}",),
             embedded=(
                 EmbeddedList(
                     field="line_items",
@@ -702,10 +829,12 @@ STRIPE_OBJECTS = MappingProxyType(
                 "checkout.session.completed",
                 "checkout.session.expired",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="neither created nor updated",
         ),
         "climate.order": StripeObject(
             name="climate.order",
-            retrieve="/v1/climate/orders/{id}",
+            retrieve=("/v1/climate/orders/{id}",),
             events=(
                 "climate.order.canceled",
                 "climate.order.created",
@@ -713,26 +842,38 @@ STRIPE_OBJECTS = MappingProxyType(
                 "climate.order.delivered",
                 "climate.order.product_substituted",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "climate.product": StripeObject(
             name="climate.product",
-            retrieve="/v1/climate/products/{id}",
+            retrieve=("/v1/climate/products/{id}",),
             events=("climate.product.created", "climate.product.pricing_updated"),
+            kept_by=KeptBy.SWEEPS,
+            partly="created and pricing only",
         ),
-        "climate.supplier": StripeObject(name="climate.supplier", retrieve="/v1/climate/suppliers/{id}"),
+        "climate.supplier": StripeObject(
+            name="climate.supplier", retrieve=("/v1/climate/suppliers/{id}",), kept_by=KeptBy.REFERENCE
+        ),
         "connect_collection_transfer": StripeObject(
-            name="connect_collection_transfer", complete=False, incomplete_because="not listed", announced=False
+            name="connect_collection_transfer",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
-        "country_spec": StripeObject(name="country_spec", retrieve="/v1/country_specs/{id}"),
+        "country_spec": StripeObject(
+            name="country_spec", retrieve=("/v1/country_specs/{id}",), kept_by=KeptBy.REFERENCE
+        ),
         "coupon": StripeObject(
             name="coupon",
-            retrieve="/v1/coupons/{id}",
+            retrieve=("/v1/coupons/{id}",),
             events=("coupon.created", "coupon.deleted", "coupon.updated"),
             deleted_by=("coupon.deleted",),
         ),
         "credit_note": StripeObject(
             name="credit_note",
-            retrieve="/v1/credit_notes/{id}",
+            retrieve=("/v1/credit_notes/{id}",),
             embedded=(
                 EmbeddedList(
                     field="lines",
@@ -742,10 +883,10 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             events=("credit_note.created", "credit_note.updated", "credit_note.voided"),
         ),
-        "credit_note_line_item": StripeObject(name="credit_note_line_item"),
+        "credit_note_line_item": StripeObject(name="credit_note_line_item", kept_by=KeptBy.PARENTS),
         "customer": StripeObject(
             name="customer",
-            retrieve="/v1/customers/{id}",
+            retrieve=("/v1/customers/{id}",),
             embedded=(
                 EmbeddedList(
                     field="sources",
@@ -765,12 +906,18 @@ STRIPE_OBJECTS = MappingProxyType(
             dependents=_fixed({"cash_balance": "cash_balance"}),
             events=("customer.created", "customer.deleted", "customer.updated"),
             deleted_by=("customer.deleted",),
+            takes_along=("bank_account", "card", "discount", "source", "tax_id"),
         ),
         "customer_balance_transaction": StripeObject(
-            name="customer_balance_transaction", complete=False, incomplete_because="found by customer"
+            name="customer_balance_transaction",
+            retrieve=("/v1/customers/{customer}/balance_transactions/{id}",),
+            kept_by=KeptBy.PARENTS,
+            complete=False,
+            incomplete_because="found by customer",
         ),
         "customer_cash_balance_transaction": StripeObject(
             name="customer_cash_balance_transaction",
+            retrieve=("/v1/customers/{customer}/cash_balance_transactions/{id}",),
             events=("customer_cash_balance_transaction.created",),
             complete=False,
             incomplete_because="found by customer",
@@ -784,7 +931,7 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "dispute": StripeObject(
             name="dispute",
-            retrieve="/v1/disputes/{id}",
+            retrieve=("/v1/disputes/{id}",),
             events=(
                 "charge.dispute.closed",
                 "charge.dispute.created",
@@ -794,24 +941,44 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
         ),
         "entitlements.active_entitlement": StripeObject(
-            name="entitlements.active_entitlement", retrieve="/v1/entitlements/active_entitlements/{id}"
+            name="entitlements.active_entitlement",
+            retrieve=("/v1/entitlements/active_entitlements/{id}",),
+            kept_by=KeptBy.PARENTS,
         ),
-        "entitlements.feature": StripeObject(name="entitlements.feature", retrieve="/v1/entitlements/features/{id}"),
+        "entitlements.feature": StripeObject(
+            name="entitlements.feature", retrieve=("/v1/entitlements/features/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "event": StripeObject(
-            name="event", retrieve="/v1/events/{id}", complete=False, incomplete_because="kept for 30 days only"
+            name="event",
+            retrieve=("/v1/events/{id}",),
+            kept_by=KeptBy.FEED,
+            complete=False,
+            incomplete_because="kept for 30 days only",
         ),
-        "exchange_rate": StripeObject(name="exchange_rate", retrieve="/v1/exchange_rates/{id}"),
-        "fee_refund": StripeObject(name="fee_refund", events=("application_fee.refund.updated",)),
+        "exchange_rate": StripeObject(
+            name="exchange_rate", retrieve=("/v1/exchange_rates/{id}",), kept_by=KeptBy.SWEEPS
+        ),
+        "fee_refund": StripeObject(
+            name="fee_refund",
+            retrieve=("/v1/application_fees/{fee}/refunds/{id}",),
+            events=("application_fee.refund.updated",),
+            kept_by=KeptBy.SWEEPS,
+            partly="updated only; a new one comes inside its fee",
+        ),
         "file": StripeObject(
             name="file",
-            retrieve="/v1/files/{id}",
+            retrieve=("/v1/files/{id}",),
             embedded=(EmbeddedList(field="links", objects=("file_link",), on_request=True),),
             events=("file.created",),
+            kept_by=KeptBy.SWEEPS,
+            partly="created only",
         ),
-        "file_link": StripeObject(name="file_link", retrieve="/v1/file_links/{id}", independent=True),
+        "file_link": StripeObject(
+            name="file_link", retrieve=("/v1/file_links/{id}",), kept_by=KeptBy.SWEEPS, independent=True
+        ),
         "financial_connections.account": StripeObject(
             name="financial_connections.account",
-            retrieve="/v1/financial_connections/accounts/{id}",
+            retrieve=("/v1/financial_connections/accounts/{id}",),
             events=(
                 "financial_connections.account.account_numbers_updated",
                 "financial_connections.account.created",
@@ -826,15 +993,19 @@ STRIPE_OBJECTS = MappingProxyType(
                 "financial_connections.account.upcoming_account_number_expiry",
                 "financial_connections.account.upcoming_deactivation",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states and refreshes only",
         ),
         "financial_connections.account_owner": StripeObject(
             name="financial_connections.account_owner",
+            kept_by=KeptBy.SWEEPS,
             complete=False,
             incomplete_because="an ownership that was refreshed leaves the old owners unlisted",
         ),
         "financial_connections.account_ownership": StripeObject(
             name="financial_connections.account_ownership",
             embedded=(EmbeddedList(field="owners", objects=("financial_connections.account_owner",)),),
+            kept_by=KeptBy.OTHERS,
             complete=False,
             incomplete_because="not listed",
             announced=False,
@@ -850,17 +1021,22 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "financial_connections.transaction": StripeObject(
             name="financial_connections.transaction",
-            retrieve="/v1/financial_connections/transactions/{id}",
+            retrieve=("/v1/financial_connections/transactions/{id}",),
+            kept_by=KeptBy.SWEEPS,
             complete=False,
             incomplete_because="found by account",
         ),
-        "forwarding.request": StripeObject(name="forwarding.request", retrieve="/v1/forwarding/requests/{id}"),
+        "forwarding.request": StripeObject(
+            name="forwarding.request", retrieve=("/v1/forwarding/requests/{id}",), kept_by=KeptBy.WINDOWS
+        ),
         "identity.verification_report": StripeObject(
-            name="identity.verification_report", retrieve="/v1/identity/verification_reports/{id}"
+            name="identity.verification_report",
+            retrieve=("/v1/identity/verification_reports/{id}",),
+            kept_by=KeptBy.WINDOWS,
         ),
         "identity.verification_session": StripeObject(
             name="identity.verification_session",
-            retrieve="/v1/identity/verification_sessions/{id}",
+            retrieve=("/v1/identity/verification_sessions/{id}",),
             events=(
                 "identity.verification_session.canceled",
                 "identity.verification_session.created",
@@ -869,10 +1045,12 @@ STRIPE_OBJECTS = MappingProxyType(
                 "identity.verification_session.requires_input",
                 "identity.verification_session.verified",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "invoice": StripeObject(
             name="invoice",
-            retrieve="/v1/invoices/{id}",
+            retrieve=("/v1/invoices/{id}",),
             embedded=(
                 EmbeddedList(field="lines", objects=("line_item",), completed_by="/v1/invoices/{invoice}/lines"),
                 EmbeddedList(field="payments", objects=("invoice_payment",), on_request=True),
@@ -901,37 +1079,41 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "invoice_payment": StripeObject(
             name="invoice_payment",
-            retrieve="/v1/invoice_payments/{id}",
+            retrieve=("/v1/invoice_payments/{id}",),
             events=("invoice_payment.paid",),
+            kept_by=KeptBy.SWEEPS,
+            partly="paid only",
             independent=True,
         ),
         "invoice_rendering_template": StripeObject(
-            name="invoice_rendering_template", retrieve="/v1/invoice_rendering_templates/{id}"
+            name="invoice_rendering_template", retrieve=("/v1/invoice_rendering_templates/{id}",), kept_by=KeptBy.SWEEPS
         ),
         "invoiceitem": StripeObject(
             name="invoiceitem",
-            retrieve="/v1/invoiceitems/{id}",
+            retrieve=("/v1/invoiceitems/{id}",),
             events=("invoiceitem.created", "invoiceitem.deleted"),
             deleted_by=("invoiceitem.deleted",),
+            kept_by=KeptBy.SWEEPS,
+            partly="created and deleted only",
         ),
         "issuing.authorization": StripeObject(
             name="issuing.authorization",
-            retrieve="/v1/issuing/authorizations/{id}",
+            retrieve=("/v1/issuing/authorizations/{id}",),
             events=("issuing_authorization.created", "issuing_authorization.request", "issuing_authorization.updated"),
         ),
         "issuing.card": StripeObject(
             name="issuing.card",
-            retrieve="/v1/issuing/cards/{id}",
+            retrieve=("/v1/issuing/cards/{id}",),
             events=("issuing_card.created", "issuing_card.updated"),
         ),
         "issuing.cardholder": StripeObject(
             name="issuing.cardholder",
-            retrieve="/v1/issuing/cardholders/{id}",
+            retrieve=("/v1/issuing/cardholders/{id}",),
             events=("issuing_cardholder.created", "issuing_cardholder.updated"),
         ),
         "issuing.dispute": StripeObject(
             name="issuing.dispute",
-            retrieve="/v1/issuing/disputes/{id}",
+            retrieve=("/v1/issuing/disputes/{id}",),
             events=(
                 "issuing_dispute.closed",
                 "issuing_dispute.created",
@@ -943,48 +1125,50 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "issuing.personalization_design": StripeObject(
             name="issuing.personalization_design",
-            retrieve="/v1/issuing/personalization_designs/{id}",
+            retrieve=("/v1/issuing/personalization_designs/{id}",),
             events=(
                 "issuing_personalization_design.activated",
                 "issuing_personalization_design.deactivated",
                 "issuing_personalization_design.rejected",
                 "issuing_personalization_design.updated",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="no created",
         ),
         "issuing.physical_bundle": StripeObject(
-            name="issuing.physical_bundle", retrieve="/v1/issuing/physical_bundles/{id}"
+            name="issuing.physical_bundle", retrieve=("/v1/issuing/physical_bundles/{id}",), kept_by=KeptBy.SWEEPS
         ),
         "issuing.token": StripeObject(
             name="issuing.token",
-            retrieve="/v1/issuing/tokens/{id}",
+            retrieve=("/v1/issuing/tokens/{id}",),
             events=("issuing_token.created", "issuing_token.updated"),
             complete=False,
             incomplete_because="found by card",
         ),
         "issuing.transaction": StripeObject(
             name="issuing.transaction",
-            retrieve="/v1/issuing/transactions/{id}",
+            retrieve=("/v1/issuing/transactions/{id}",),
             events=(
                 "issuing_transaction.created",
                 "issuing_transaction.purchase_details_receipt_updated",
                 "issuing_transaction.updated",
             ),
         ),
-        "item": StripeObject(name="item", nested=("discounts[].discount",)),
-        "line_item": StripeObject(name="line_item", key=("invoice_id", "id")),
+        "item": StripeObject(name="item", nested=("discounts[].discount",), kept_by=KeptBy.SWEEPS),
+        "line_item": StripeObject(name="line_item", key=("invoice_id", "id"), kept_by=KeptBy.PARENTS),
         "mandate": StripeObject(
             name="mandate",
-            retrieve="/v1/mandates/{id}",
+            retrieve=("/v1/mandates/{id}",),
             events=("mandate.updated",),
             complete=False,
             incomplete_because="not listed",
         ),
         "payment_attempt_record": StripeObject(
-            name="payment_attempt_record", retrieve="/v1/payment_attempt_records/{id}"
+            name="payment_attempt_record", retrieve=("/v1/payment_attempt_records/{id}",), kept_by=KeptBy.PARENTS
         ),
         "payment_intent": StripeObject(
             name="payment_intent",
-            retrieve="/v1/payment_intents/{id}",
+            retrieve=("/v1/payment_intents/{id}",),
             embedded=(
                 EmbeddedList(
                     field="amount_details.line_items",
@@ -1005,11 +1189,15 @@ STRIPE_OBJECTS = MappingProxyType(
                 "payment_intent.requires_action",
                 "payment_intent.succeeded",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="no updated",
         ),
-        "payment_intent_amount_details_line_item": StripeObject(name="payment_intent_amount_details_line_item"),
+        "payment_intent_amount_details_line_item": StripeObject(
+            name="payment_intent_amount_details_line_item", kept_by=KeptBy.SWEEPS
+        ),
         "payment_link": StripeObject(
             name="payment_link",
-            retrieve="/v1/payment_links/{id}",
+            retrieve=("/v1/payment_links/{id}",),
             embedded=(
                 EmbeddedList(
                     field="line_items",
@@ -1023,25 +1211,35 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "payment_method": StripeObject(
             name="payment_method",
-            retrieve="/v1/payment_methods/{id}",
+            retrieve=("/v1/payment_methods/{id}",),
             events=(
                 "payment_method.attached",
                 "payment_method.automatically_updated",
                 "payment_method.detached",
                 "payment_method.updated",
             ),
+            gone_after=_fixed({"payment_method.detached": "card_"}),
+            not_retrieved=("src_",),
+            kept_by=KeptBy.SWEEPS,
+            partly="those never attached are silent",
             complete=False,
             incomplete_because="detached ones are listed nowhere",
             independent=True,
         ),
         "payment_method_configuration": StripeObject(
-            name="payment_method_configuration", retrieve="/v1/payment_method_configurations/{id}"
+            name="payment_method_configuration",
+            retrieve=("/v1/payment_method_configurations/{id}",),
+            kept_by=KeptBy.SWEEPS,
         ),
-        "payment_method_domain": StripeObject(name="payment_method_domain", retrieve="/v1/payment_method_domains/{id}"),
-        "payment_record": StripeObject(name="payment_record", retrieve="/v1/payment_records/{id}"),
+        "payment_method_domain": StripeObject(
+            name="payment_method_domain", retrieve=("/v1/payment_method_domains/{id}",), kept_by=KeptBy.SWEEPS
+        ),
+        "payment_record": StripeObject(
+            name="payment_record", retrieve=("/v1/payment_records/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "payout": StripeObject(
             name="payout",
-            retrieve="/v1/payouts/{id}",
+            retrieve=("/v1/payouts/{id}",),
             events=(
                 "payout.canceled",
                 "payout.created",
@@ -1052,18 +1250,21 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
         ),
         "person": StripeObject(
-            name="person", events=("person.created", "person.deleted", "person.updated"), deleted_by=("person.deleted",)
+            name="person",
+            retrieve=("/v1/accounts/{account}/persons/{id}",),
+            events=("person.created", "person.deleted", "person.updated"),
+            deleted_by=("person.deleted",),
         ),
         "plan": StripeObject(
             name="plan",
-            retrieve="/v1/plans/{id}",
+            retrieve=("/v1/plans/{id}",),
             expand=("tiers",),
             events=("plan.created", "plan.deleted", "plan.updated"),
             deleted_by=("plan.deleted",),
         ),
         "price": StripeObject(
             name="price",
-            retrieve="/v1/prices/{id}",
+            retrieve=("/v1/prices/{id}",),
             expand=("tiers", "currency_options"),
             events=("price.created", "price.deleted", "price.updated"),
             deleted_by=("price.deleted",),
@@ -1072,22 +1273,28 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "product": StripeObject(
             name="product",
-            retrieve="/v1/products/{id}",
+            retrieve=("/v1/products/{id}",),
             events=("product.created", "product.deleted", "product.updated"),
             deleted_by=("product.deleted",),
         ),
         "product_catalog.trial_offer": StripeObject(
-            name="product_catalog.trial_offer", retrieve="/v1/product_catalog/trial_offers/{id}"
+            name="product_catalog.trial_offer",
+            retrieve=("/v1/product_catalog/trial_offers/{id}",),
+            kept_by=KeptBy.SWEEPS,
         ),
-        "product_feature": StripeObject(name="product_feature"),
+        "product_feature": StripeObject(
+            name="product_feature", retrieve=("/v1/products/{product}/features/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "promotion_code": StripeObject(
             name="promotion_code",
-            retrieve="/v1/promotion_codes/{id}",
+            retrieve=("/v1/promotion_codes/{id}",),
             events=("promotion_code.created", "promotion_code.updated"),
+            kept_by=KeptBy.SWEEPS,
+            partly="created and updated only",
         ),
         "quote": StripeObject(
             name="quote",
-            retrieve="/v1/quotes/{id}",
+            retrieve=("/v1/quotes/{id}",),
             embedded=(
                 EmbeddedList(
                     field="computed.upfront.line_items",
@@ -1106,39 +1313,50 @@ STRIPE_OBJECTS = MappingProxyType(
                 "total_details.breakdown.discounts[].discount",
             ),
             events=("quote.accepted", "quote.canceled", "quote.created", "quote.finalized"),
+            kept_by=KeptBy.SWEEPS,
+            partly="edits of drafts are silent",
         ),
         "radar.early_fraud_warning": StripeObject(
             name="radar.early_fraud_warning",
-            retrieve="/v1/radar/early_fraud_warnings/{id}",
+            retrieve=("/v1/radar/early_fraud_warnings/{id}",),
             events=("radar.early_fraud_warning.created", "radar.early_fraud_warning.updated"),
         ),
         "radar.payment_evaluation": StripeObject(
-            name="radar.payment_evaluation", complete=False, incomplete_because="not listed", announced=False
+            name="radar.payment_evaluation",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
         "radar.value_list": StripeObject(
             name="radar.value_list",
-            retrieve="/v1/radar/value_lists/{id}",
+            retrieve=("/v1/radar/value_lists/{id}",),
             embedded=(
                 EmbeddedList(
                     field="list_items", objects=("radar.value_list_item",), completed_by="/v1/radar/value_list_items"
                 ),
             ),
+            kept_by=KeptBy.SWEEPS,
         ),
-        "radar.value_list_item": StripeObject(name="radar.value_list_item", retrieve="/v1/radar/value_list_items/{id}"),
+        "radar.value_list_item": StripeObject(
+            name="radar.value_list_item", retrieve=("/v1/radar/value_list_items/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "refund": StripeObject(
             name="refund",
-            retrieve="/v1/refunds/{id}",
+            retrieve=("/v1/refunds/{id}",),
             events=("charge.refund.updated", "refund.created", "refund.failed", "refund.updated"),
             independent=True,
         ),
         "reporting.report_run": StripeObject(
             name="reporting.report_run",
-            retrieve="/v1/reporting/report_runs/{id}",
+            retrieve=("/v1/reporting/report_runs/{id}",),
             events=("reporting.report_run.failed", "reporting.report_run.succeeded"),
+            kept_by=KeptBy.SWEEPS,
+            partly="succeeded and failed only",
         ),
         "reporting.report_type": StripeObject(
             name="reporting.report_type",
-            retrieve="/v1/reporting/report_types/{id}",
+            retrieve=("/v1/reporting/report_types/{id}",),
             events=("reporting.report_type.updated",),
         ),
         "reserve.hold": StripeObject(
@@ -1157,29 +1375,38 @@ STRIPE_OBJECTS = MappingProxyType(
             name="reserve.release", events=("reserve.release.created",), complete=False, incomplete_because="not listed"
         ),
         "reserve_transaction": StripeObject(
-            name="reserve_transaction", complete=False, incomplete_because="not listed", announced=False
+            name="reserve_transaction",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
         "review": StripeObject(
             name="review",
-            retrieve="/v1/reviews/{id}",
+            retrieve=("/v1/reviews/{id}",),
             events=("review.closed", "review.opened"),
+            kept_by=KeptBy.SWEEPS,
+            partly="opened and closed only",
             complete=False,
             incomplete_because="closed ones are not listed",
         ),
         "scheduled_query_run": StripeObject(
             name="scheduled_query_run",
-            retrieve="/v1/sigma/scheduled_query_runs/{id}",
+            retrieve=("/v1/sigma/scheduled_query_runs/{id}",),
             events=("sigma.scheduled_query_run.created",),
+            kept_by=KeptBy.SWEEPS,
+            partly="created only",
         ),
         "setup_attempt": StripeObject(
             name="setup_attempt",
             nested=("setup_error.payment_method", "setup_error.source"),
+            kept_by=KeptBy.PARENTS,
             complete=False,
             incomplete_because="found by setup intent",
         ),
         "setup_intent": StripeObject(
             name="setup_intent",
-            retrieve="/v1/setup_intents/{id}",
+            retrieve=("/v1/setup_intents/{id}",),
             nested=("last_setup_error.payment_method", "last_setup_error.source"),
             events=(
                 "setup_intent.canceled",
@@ -1188,11 +1415,15 @@ STRIPE_OBJECTS = MappingProxyType(
                 "setup_intent.setup_failed",
                 "setup_intent.succeeded",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="no updated",
         ),
-        "shipping_rate": StripeObject(name="shipping_rate", retrieve="/v1/shipping_rates/{id}"),
+        "shipping_rate": StripeObject(
+            name="shipping_rate", retrieve=("/v1/shipping_rates/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "source": StripeObject(
             name="source",
-            retrieve="/v1/sources/{id}",
+            retrieve=("/v1/sources/{id}",),
             events=(
                 "customer.source.created",
                 "customer.source.deleted",
@@ -1204,6 +1435,8 @@ STRIPE_OBJECTS = MappingProxyType(
                 "source.refund_attributes_required",
             ),
             deleted_by=("customer.source.deleted",),
+            kept_by=KeptBy.PARENTS,
+            partly="states only",
             complete=False,
             incomplete_because="detached ones are listed nowhere and can still be retrieved",
             independent=True,
@@ -1222,7 +1455,7 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "subscription": StripeObject(
             name="subscription",
-            retrieve="/v1/subscriptions/{id}",
+            retrieve=("/v1/subscriptions/{id}",),
             embedded=(
                 EmbeddedList(field="items", objects=("subscription_item",), completed_by="/v1/subscription_items"),
             ),
@@ -1241,13 +1474,14 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "subscription_item": StripeObject(
             name="subscription_item",
-            retrieve="/v1/subscription_items/{id}",
+            retrieve=("/v1/subscription_items/{id}",),
+            kept_by=KeptBy.PARENTS,
             complete=False,
             incomplete_because="those of subscriptions that ended stay with them",
         ),
         "subscription_schedule": StripeObject(
             name="subscription_schedule",
-            retrieve="/v1/subscription_schedules/{id}",
+            retrieve=("/v1/subscription_schedules/{id}",),
             events=(
                 "subscription_schedule.aborted",
                 "subscription_schedule.canceled",
@@ -1259,53 +1493,79 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
         ),
         "tax.association": StripeObject(
-            name="tax.association", complete=False, incomplete_because="not listed", announced=False
+            name="tax.association",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
         "tax.calculation": StripeObject(
             name="tax.calculation",
-            retrieve="/v1/tax/calculations/{id}",
+            retrieve=("/v1/tax/calculations/{id}",),
             embedded=(EmbeddedList(field="line_items", objects=("tax.calculation_line_item",), on_request=True),),
+            kept_by=KeptBy.OTHERS,
             complete=False,
             incomplete_because="not listed",
             announced=False,
         ),
         "tax.calculation_line_item": StripeObject(
-            name="tax.calculation_line_item", complete=False, incomplete_because="not listed", announced=False
+            name="tax.calculation_line_item",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
-        "tax.location": StripeObject(name="tax.location", retrieve="/v1/tax/locations/{id}"),
-        "tax.registration": StripeObject(name="tax.registration", retrieve="/v1/tax/registrations/{id}"),
-        "tax.settings": StripeObject(name="tax.settings", key=("account_id",), events=("tax.settings.updated",)),
+        "tax.location": StripeObject(name="tax.location", retrieve=("/v1/tax/locations/{id}",), kept_by=KeptBy.SWEEPS),
+        "tax.registration": StripeObject(
+            name="tax.registration", retrieve=("/v1/tax/registrations/{id}",), kept_by=KeptBy.SWEEPS
+        ),
+        "tax.settings": StripeObject(
+            name="tax.settings", key=("account_id",), retrieve=("/v1/tax/settings",), events=("tax.settings.updated",)
+        ),
         "tax.transaction": StripeObject(
             name="tax.transaction",
-            retrieve="/v1/tax/transactions/{id}",
+            retrieve=("/v1/tax/transactions/{id}",),
             embedded=(EmbeddedList(field="line_items", objects=("tax.transaction_line_item",), on_request=True),),
+            kept_by=KeptBy.OTHERS,
             complete=False,
             incomplete_because="not listed",
             announced=False,
         ),
         "tax.transaction_line_item": StripeObject(
-            name="tax.transaction_line_item", complete=False, incomplete_because="not listed", announced=False
+            name="tax.transaction_line_item",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
-        "tax_code": StripeObject(name="tax_code", retrieve="/v1/tax_codes/{id}"),
+        "tax_code": StripeObject(name="tax_code", retrieve=("/v1/tax_codes/{id}",), kept_by=KeptBy.REFERENCE),
         "tax_deducted_at_source": StripeObject(
-            name="tax_deducted_at_source", complete=False, incomplete_because="not listed", announced=False
+            name="tax_deducted_at_source",
+            kept_by=KeptBy.OTHERS,
+            complete=False,
+            incomplete_because="not listed",
+            announced=False,
         ),
         "tax_id": StripeObject(
             name="tax_id",
-            retrieve="/v1/tax_ids/{id}",
+            retrieve=("/v1/customers/{customer}/tax_ids/{id}", "/v1/tax_ids/{id}"),
             events=("customer.tax_id.created", "customer.tax_id.deleted", "customer.tax_id.updated"),
             deleted_by=("customer.tax_id.deleted",),
+            kept_by=KeptBy.SWEEPS,
+            partly="the account's own are silent",
         ),
         "tax_rate": StripeObject(
-            name="tax_rate", retrieve="/v1/tax_rates/{id}", events=("tax_rate.created", "tax_rate.updated")
+            name="tax_rate", retrieve=("/v1/tax_rates/{id}",), events=("tax_rate.created", "tax_rate.updated")
         ),
         "terminal.configuration": StripeObject(
-            name="terminal.configuration", retrieve="/v1/terminal/configurations/{id}"
+            name="terminal.configuration", retrieve=("/v1/terminal/configurations/{id}",), kept_by=KeptBy.SWEEPS
         ),
-        "terminal.location": StripeObject(name="terminal.location", retrieve="/v1/terminal/locations/{id}"),
+        "terminal.location": StripeObject(
+            name="terminal.location", retrieve=("/v1/terminal/locations/{id}",), kept_by=KeptBy.SWEEPS
+        ),
         "terminal.reader": StripeObject(
             name="terminal.reader",
-            retrieve="/v1/terminal/readers/{id}",
+            retrieve=("/v1/terminal/readers/{id}",),
             nested=(
                 "action.api_error.payment_method",
                 "action.api_error.source",
@@ -1316,10 +1576,12 @@ STRIPE_OBJECTS = MappingProxyType(
                 "terminal.reader.action_succeeded",
                 "terminal.reader.action_updated",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="actions only",
         ),
         "test_helpers.test_clock": StripeObject(
             name="test_helpers.test_clock",
-            retrieve="/v1/test_helpers/test_clocks/{id}",
+            retrieve=("/v1/test_helpers/test_clocks/{id}",),
             events=(
                 "test_helpers.test_clock.advancing",
                 "test_helpers.test_clock.created",
@@ -1328,10 +1590,13 @@ STRIPE_OBJECTS = MappingProxyType(
                 "test_helpers.test_clock.ready",
             ),
             deleted_by=("test_helpers.test_clock.deleted",),
+            swept_after=True,
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "three_d_secure.authentication": StripeObject(
             name="three_d_secure.authentication",
-            retrieve="/v1/three_d_secure/authentications/{id}",
+            retrieve=("/v1/three_d_secure/authentications/{id}",),
             events=(
                 "three_d_secure.authentication.canceled",
                 "three_d_secure.authentication.challenge_started",
@@ -1341,15 +1606,19 @@ STRIPE_OBJECTS = MappingProxyType(
                 "three_d_secure.authentication.requires_submission",
                 "three_d_secure.authentication.succeeded",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "topup": StripeObject(
             name="topup",
-            retrieve="/v1/topups/{id}",
+            retrieve=("/v1/topups/{id}",),
             events=("topup.canceled", "topup.created", "topup.failed", "topup.reversed", "topup.succeeded"),
+            kept_by=KeptBy.SWEEPS,
+            partly="no updated",
         ),
         "transfer": StripeObject(
             name="transfer",
-            retrieve="/v1/transfers/{id}",
+            retrieve=("/v1/transfers/{id}",),
             embedded=(
                 EmbeddedList(
                     field="reversals", objects=("transfer_reversal",), completed_by="/v1/transfers/{id}/reversals"
@@ -1357,43 +1626,53 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             events=("transfer.created", "transfer.reversed", "transfer.updated"),
         ),
-        "transfer_reversal": StripeObject(name="transfer_reversal"),
+        "transfer_reversal": StripeObject(
+            name="transfer_reversal", retrieve=("/v1/transfers/{transfer}/reversals/{id}",), kept_by=KeptBy.PARENTS
+        ),
         "treasury.credit_reversal": StripeObject(
             name="treasury.credit_reversal",
-            retrieve="/v1/treasury/credit_reversals/{id}",
+            retrieve=("/v1/treasury/credit_reversals/{id}",),
             events=("treasury.credit_reversal.created", "treasury.credit_reversal.posted"),
+            kept_by=KeptBy.SWEEPS,
+            partly="created and posted only",
         ),
         "treasury.debit_reversal": StripeObject(
             name="treasury.debit_reversal",
-            retrieve="/v1/treasury/debit_reversals/{id}",
+            retrieve=("/v1/treasury/debit_reversals/{id}",),
             events=(
                 "treasury.debit_reversal.completed",
                 "treasury.debit_reversal.created",
                 "treasury.debit_reversal.initial_credit_granted",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "treasury.financial_account": StripeObject(
             name="treasury.financial_account",
-            retrieve="/v1/treasury/financial_accounts/{id}",
+            retrieve=("/v1/treasury/financial_accounts/{id}",),
             events=(
                 "treasury.financial_account.closed",
                 "treasury.financial_account.created",
                 "treasury.financial_account.features_status_updated",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="created, closed and features only",
         ),
         "treasury.inbound_transfer": StripeObject(
             name="treasury.inbound_transfer",
-            retrieve="/v1/treasury/inbound_transfers/{id}",
+            retrieve=("/v1/treasury/inbound_transfers/{id}",),
             events=(
                 "treasury.inbound_transfer.canceled",
                 "treasury.inbound_transfer.created",
                 "treasury.inbound_transfer.failed",
                 "treasury.inbound_transfer.succeeded",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "treasury.outbound_payment": StripeObject(
             name="treasury.outbound_payment",
-            retrieve="/v1/treasury/outbound_payments/{id}",
+            retrieve=("/v1/treasury/outbound_payments/{id}",),
             events=(
                 "treasury.outbound_payment.canceled",
                 "treasury.outbound_payment.created",
@@ -1403,10 +1682,12 @@ STRIPE_OBJECTS = MappingProxyType(
                 "treasury.outbound_payment.returned",
                 "treasury.outbound_payment.tracking_details_updated",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "treasury.outbound_transfer": StripeObject(
             name="treasury.outbound_transfer",
-            retrieve="/v1/treasury/outbound_transfers/{id}",
+            retrieve=("/v1/treasury/outbound_transfers/{id}",),
             events=(
                 "treasury.outbound_transfer.canceled",
                 "treasury.outbound_transfer.created",
@@ -1416,29 +1697,40 @@ STRIPE_OBJECTS = MappingProxyType(
                 "treasury.outbound_transfer.returned",
                 "treasury.outbound_transfer.tracking_details_updated",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "treasury.received_credit": StripeObject(
             name="treasury.received_credit",
-            retrieve="/v1/treasury/received_credits/{id}",
+            retrieve=("/v1/treasury/received_credits/{id}",),
             events=(
                 "treasury.received_credit.created",
                 "treasury.received_credit.failed",
                 "treasury.received_credit.succeeded",
             ),
+            kept_by=KeptBy.SWEEPS,
+            partly="states only",
         ),
         "treasury.received_debit": StripeObject(
             name="treasury.received_debit",
-            retrieve="/v1/treasury/received_debits/{id}",
+            retrieve=("/v1/treasury/received_debits/{id}",),
             events=("treasury.received_debit.created",),
+            kept_by=KeptBy.SWEEPS,
+            partly="created only",
         ),
         "treasury.transaction": StripeObject(
             name="treasury.transaction",
-            retrieve="/v1/treasury/transactions/{id}",
+            retrieve=("/v1/treasury/transactions/{id}",),
             embedded=(EmbeddedList(field="entries", objects=("treasury.transaction_entry",), on_request=True),),
+            kept_by=KeptBy.SWEEPS,
         ),
         "treasury.transaction_entry": StripeObject(
-            name="treasury.transaction_entry", retrieve="/v1/treasury/transaction_entries/{id}"
+            name="treasury.transaction_entry",
+            retrieve=("/v1/treasury/transaction_entries/{id}",),
+            kept_by=KeptBy.SWEEPS,
         ),
-        "webhook_endpoint": StripeObject(name="webhook_endpoint", retrieve="/v1/webhook_endpoints/{id}"),
+        "webhook_endpoint": StripeObject(
+            name="webhook_endpoint", retrieve=("/v1/webhook_endpoints/{id}",), kept_by=KeptBy.SWEEPS
+        ),
     }
 )

@@ -7,6 +7,7 @@ Stripe object; what one of them needs and another does not is a column here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -26,6 +27,10 @@ class Ask:
         only_sampled: The record says nothing at all: only those few are asked for.
         optional: It adds rows when the tap reads `of` anyway; it is no reason to read `of`.
         needs: An object type of which the account must have at least one.
+        on_event: It is asked for again when an event brings a record of `of`.
+        only_events: It is asked for then alone.
+        changed: Top-level fields; after an event that says what it changed, only if that is one of them.
+        event_signals: The signals to look at in an event's record, where nothing can be expanded.
     """
 
     of: str
@@ -36,6 +41,10 @@ class Ask:
     only_sampled: bool = False
     optional: bool = False
     needs: str | None = None
+    on_event: bool = True
+    only_events: bool = False
+    changed: tuple[str, ...] = ()
+    event_signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +63,7 @@ class StripeList:
         parameters: Further query parameters and the dotted fields of the asking record that they come from.
         asks: When a child list is asked for.
         owned: The rows get the parent's id as a column, and a complete list is the whole truth about that parent.
+        hints: Object types whose events say that the list has probably changed.
     """
 
     path: str
@@ -67,6 +77,7 @@ class StripeList:
     parameters: Parameters = field(default_factory=lambda: MappingProxyType({}))
     asks: tuple[Ask, ...] = ()
     owned: bool = False
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +97,48 @@ class EmbeddedList:
     completed_by: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """Rows that change once more, and nobody says of which.
+
+    Attributes:
+        field: The field that tells them.
+        value: Its value while that is to come.
+        hints: Object types whose events say that it has come, for some.
+    """
+
+    field: str
+    value: str
+    hints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refresh:
+    """What an event without a table of its own says: a child list of another object has changed.
+
+    Attributes:
+        of: The type of that object.
+        by: The field that names it.
+        path: The child list.
+    """
+
+    of: str
+    by: str
+    path: str
+
+
+class KeptBy(StrEnum):
+    """What keeps the rows of a type up to date between full sweeps."""
+
+    EVENTS = "events"  # Stripe announces every change
+    FEED = "feed"  # they are the events
+    PARENTS = "parents"  # they are read with their parents, whenever these change
+    WINDOWS = "windows"  # rows are only added: what was created since is read
+    SWEEPS = "sweeps"  # Stripe is silent on some changes or all: they are listed again
+    REFERENCE = "reference"  # they hardly ever change
+    OTHERS = "others"  # they only arrive inside other objects
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StripeObject:
     """One object type and every way its rows reach us.
@@ -93,13 +146,20 @@ class StripeObject:
     Attributes:
         name: The `object` value, such as `checkout.session`.
         key: The columns of the primary key.
-        retrieve: The path that answers one object by id, with `{id}` in it; None where there is none.
+        retrieve: The paths that answer one object, with names of its fields in braces: the first of which it has all.
         embedded: The lists inside it.
         dependents: Fields that hold an object without an id, and its type: a row keyed by this object.
         expand: Dotted fields that the tap asks for with `expand[]` on this object's list.
         nested: Dotted fields inside hashes that hold whole objects whose own lists do not show them all.
         events: The event types that carry it.
         deleted_by: The event types after which it is gone.
+        gone_after: Event types after which it is gone if its id begins so.
+        not_retrieved: How ids begin that no path answers, although the object lives.
+        takes_along: Types whose rows are gone with it, unannounced: those that name it.
+        swept_after: When it is deleted, only listings can tell what else is gone.
+        kept_by: What keeps its rows up to date.
+        partly: What its events leave out; empty if nothing.
+        pending: Which of its rows change once more in silence.
         complete: A finished listing shows every live row, so that what it did not see is gone.
         incomplete_because: Why not.
         announced: Stripe lists it or has events for it, so that a copy inside another object may be the older one.
@@ -108,13 +168,20 @@ class StripeObject:
 
     name: str
     key: tuple[str, ...] = ("id",)
-    retrieve: str | None = None
+    retrieve: tuple[str, ...] = ()
     embedded: tuple[EmbeddedList, ...] = ()
     dependents: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     expand: tuple[str, ...] = ()
     nested: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     deleted_by: tuple[str, ...] = ()
+    gone_after: Parameters = field(default_factory=lambda: MappingProxyType({}))
+    not_retrieved: tuple[str, ...] = ()
+    takes_along: tuple[str, ...] = ()
+    swept_after: bool = False
+    kept_by: KeptBy = KeptBy.EVENTS
+    partly: str = ""
+    pending: Pending | None = None
     complete: bool = True
     incomplete_because: str | None = None
     announced: bool = True

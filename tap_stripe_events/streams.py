@@ -15,12 +15,12 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import CatalogEntry, Metadata, MetadataMapping, Schema
 
 from tap_stripe_events import changes
-from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, Change
+from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.families import names_by_stream, owned_child_types
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeObject
-from tap_stripe_events.sync import Activate, Checkpoint, Run
+from tap_stripe_events.sync import Delivery
 
 if TYPE_CHECKING:
     from tap_stripe_events.tap import TapStripeEvents
@@ -70,31 +70,27 @@ class StripeStream(Stream):
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Yield this stream's records, and hand other streams theirs as they come."""
-        run = self._stripe_tap.run
-        self._stripe_tap.write_schemas_once()
+        tap = self._stripe_tap
+        run = tap.run
+        tap.write_schemas_once()
         try:
-            for item in run.until(self.name):
-                match item:
-                    case Change() if item.stream == self.name:
-                        self._stream_version = run.version(item)
-                        yield item.record
-                    case Change() | Activate():
-                        self._stripe_tap.hand_over(item)
-                    case Checkpoint():
-                        self._stripe_tap.write_state()
+            for item in run.until_caught_up():
+                if isinstance(item, Delivery) and item.change.stream == self.name:
+                    self._stream_version = item.version
+                    yield item.change.record
+                else:
+                    tap.hand_over(item)
         except TapError:
             self._told = True
-            self._stripe_tap.write_state()  # what the bookmarks say was delivered
+            tap.write_state()  # what the bookmarks say was delivered
             raise
-        if run.exit_code is not None:
-            self._stripe_tap.write_state()
-            raise SystemExit(run.exit_code)
+        tap.end_if_stopped()
 
-    def deliver(self, change: Change, run: Run) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         """Write a record that another stream came across, if this one is selected."""
         if self.selected:
-            self._stream_version = run.version(change)
-            self._write_record_message(change.record)
+            self._stream_version = delivery.version
+            self._write_record_message(delivery.change.record)
 
     def activate(self, version: int) -> None:
         """Write that a listing is finished, if the stream is selected."""

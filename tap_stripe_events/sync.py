@@ -1,39 +1,105 @@
 """Which sources feed a stream, and in which order: one run of the tap.
 
-The SDK calls the streams one after another; all of them pull from one shared run, which reads all lists at once. What a
-stream pulls for others is handed to them on the spot, so `Run.until` is a pump that any stream may turn.
+A run reads the feed from where the last one left off, then lists what is due (`plan`), then reads the feed once more
+if that took its time. With `follow` it goes on: polls at an interval, and lists what falls due between them. All
+sources share one client; the feed's requests go first.
+
+The SDK calls the streams one after another; all of them pull from one shared run, and what a stream pulls for others
+is handed to them on the spot. So the first stream's turn is the whole pass.
+
+Invariants:
+* what a bookmark says has been delivered before the `Checkpoint` that writes it;
+* no `Checkpoint` lies between a parent and its children;
+* one poll at a time.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, WindowsMoved
-from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
-from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
+from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
+from tap_stripe_events.bookmarks import Bookmarks
+from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
-from tap_stripe_events.clock import Clock
-from tap_stripe_events.families import names_by_stream, needed_roots, root_lists, roots_of
-from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.clock import Clock, unix
+from tap_stripe_events.families import hinted_lists, hung_on, names_by_stream
+from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied
+from tap_stripe_events.flight import Asker, Flight
+from tap_stripe_events.gather import ChildListDenied
+from tap_stripe_events.listing import Activate, Listing, Warnings, listable, partial_windows
+from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
+from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
 
-_STATE_SECONDS = 1.0  # the least time between two STATEs
+_STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
+_IDLE_STATE_SECONDS = 10.0  # and the longest, while the feed brings nothing
+_WHOLE_POLL_SECONDS = 10.0  # how often the whole lookback is read
+_POLL_WHILE_LISTING_SECONDS = 60.0  # how often the feed is read beside a listing, in a run that ends
+_CAUGHT_UP_SECONDS = 30  # how far behind a run that ends may leave the feed
+_PLAN_SECONDS = 60.0  # how often it is looked up what is due
+_HINT_SECONDS = 5.0  # the least time between two looks at lists that events hint at
 _PROGRESS_SECONDS = 5.0
+_FOLLOW_PROGRESS_SECONDS = 60.0
+_NAMES_SHOWN = 10
 
 _logger = logging.getLogger("tap-stripe-events")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activate:
-    """A stream's listing is finished: what has another version is gone."""
+class Delivery:
+    """A record for a stream.
 
-    stream: str
-    version: int
+    Attributes:
+        change: The record.
+        version: The version of the listing that it belongs to; None if it belongs to none.
+    """
+
+    change: Change
+    version: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Everything that the bookmarks say has been delivered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaughtUp:
+    """The run has come to its end, or goes on by following."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How the feed is read, and how often lists are.
+
+    Attributes:
+        poll_seconds: The time between the beginnings of two polls; None: the run ends when it has caught up.
+        lookback_seconds: How far behind its bookmark the feed is read again.
+        rhythm: How often lists are read.
+    """
+
+    poll_seconds: float | None = None
+    lookback_seconds: int = 60
+    rhythm: Rhythm
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Refresh:
+    """A look at lists that proves nothing about what is absent.
+
+    Attributes:
+        backfill: The reading.
+        since: Stream → the second from which what was created is read; None: all.
+        second: When it began.
+    """
+
+    backfill: Backfill
+    since: dict[str, int | None]
+    second: int
+
+
+Item = Delivery | Activate | Checkpoint | CaughtUp | None
 
 
 class Run:
@@ -44,6 +110,9 @@ class Run:
         bookmarks: The state; this run is what moves it.
         selected: The object types whose streams are selected.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
+        pace: How often what is read.
+        api_version: The version that rows are in.
+        feed: Whether the feed is read.
         clock: The machine's clock.
     """
 
@@ -54,27 +123,70 @@ class Run:
         bookmarks: Bookmarks,
         selected: Collection[str],
         floor: int | None,
+        pace: Pace,
+        api_version: str = API_VERSION,
+        feed: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._bookmarks = bookmarks
         self._selected = frozenset(selected)
         self._floor = floor
+        self._pace = pace
         self._clock = clock or Clock()
-        self._open: dict[str, set[StripeList]] = {}  # stream → root lists that still feed it
-        self._versions: dict[str, int] = {}
+        self._flight = Flight(client)
+        self._feed = Feed(
+            client=client,
+            selected=selected,
+            account_id=bookmarks.account_id,
+            api_version=api_version,
+            lookback=pace.lookback_seconds,
+            floor=floor,
+        )
+        self._warnings = Warnings()
+        self._listing: tuple[Listing, Backfill] | None = None
+        self._refresh: _Refresh | None = None
+        self._without_feed = not feed
+        self._following = False
+        self._moved = False  # a bookmark has moved that no STATE tells of
+        self._hinted: set[StripeList] = set()
+        self._hinting: set[str] = set()  # the types whose events did that
+        self._swept: set[str] = set()  # types to be listed because something took their rows along
         self._delivered: dict[str, int] = {}
-        self._not_set_up: dict[str, list[str]] = {}  # Stripe's reason → paths
-        self._warned: set[str] = set()  # paths that Stripe refuses: a list can be refused as a child list too
+        self._pending: dict[str, tuple[str, str]] = {
+            each.stream: (each.pending.field, each.pending.value)
+            for each in STRIPE_OBJECTS.values()
+            if each.pending is not None and each.name in self._selected
+        }
+        self._pending_seen: dict[str, int] = {}  # stream → second of the oldest such row that a refresh brought
+        now = self._clock.monotonic()
+        self._next_poll = self._next_plan = self._next_hint = now
+        self._next_whole = self._last_state = self._last_progress = now
         self._items = self._run()
         self.exit_code: int | None = None
 
-    def until(self, stream: str) -> Iterator[Change | Activate | Checkpoint]:
-        """Yield what is next for any stream, until this stream has all that a run brings it.
+    def until_caught_up(self) -> Iterator[Delivery | Activate | Checkpoint]:
+        """Yield what a run brings all streams, up to the point where it has caught up.
 
         Raises:
             TapError: The run cannot go on.
         """
+        for item in self._unless_stopped():
+            if isinstance(item, CaughtUp):
+                return
+            yield item
+
+    def follow(self) -> Iterator[Delivery | Activate | Checkpoint]:
+        """Yield what comes after that, until the run is stopped.
+
+        Raises:
+            TapError: The run cannot go on.
+        """
+        for item in self._unless_stopped():
+            if not isinstance(item, CaughtUp):
+                yield item
+
+    def _unless_stopped(self) -> Iterator[Delivery | Activate | Checkpoint | CaughtUp]:
         if self.exit_code is not None:
             return
         for item in self._items:
@@ -82,191 +194,397 @@ class Run:
                 yield item
             if self.exit_code is not None:
                 return
-            if isinstance(item, Checkpoint) and stream not in self._open and self._open:
-                return  # what else the run brings is for others; its last words are for the last stream
 
     def stop(self, exit_code: int) -> None:
         """Deliver nothing more after the present item. What the bookmarks say stays true."""
         self.exit_code = exit_code
 
-    def version(self, change: Change) -> int | None:
-        """Return the version of the listing that a change belongs to; None if it proves nothing about its presence."""
-        if change.record[AS_OF] == GAP_FILLER:
-            return None
-        return self._versions.get(change.stream)
+    def _run(self) -> Iterator[Item]:
+        self._begin()
+        yield Checkpoint()
+        if self._since() is not None:
+            yield from self._catch_up()
+        self._plan()
+        if self._listing is not None or self._refresh is not None or self._hinted:
+            listed = self._listing is not None
+            yield from self._drive(self._nothing_left)
+            if listed:
+                yield from self._catch_up()
+        self._warnings.say_not_set_up()
+        self._log_progress("Finished")
+        yield Checkpoint()
+        yield CaughtUp()
+        if self._pace.poll_seconds is not None:
+            self._following = True
+            self._next_plan = self._clock.monotonic() + _PLAN_SECONDS
+            yield from self._drive(lambda: False)
 
-    def _run(self) -> Iterator[Change | Activate | Checkpoint | None]:
+    def _begin(self) -> None:
+        """Bring the bookmarks up to what this tap knows and this run wants."""
+        bookmarks, second = self._bookmarks, self._client.stripe_clock.second()
+        for name in sorted(self._selected):
+            stream = stream_name(name)
+            bookmarks.kept_by(stream, STRIPE_OBJECTS[name].kept_by.value)
+            if stream not in listable():
+                as_of = bookmarks.events_as_of(stream)
+                if as_of is None or too_old(as_of, second):
+                    bookmarks.follow_from(stream, second)
+        for stream in bookmarks.listings():
+            if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:
+                bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
+
+    # The feed
+
+    def _followed(self) -> list[str]:
+        """Return the streams for which the feed is read."""
+        denied, second = self._bookmarks.streams_denied(), self._client.stripe_clock.second()
+        moments = {
+            stream: self._bookmarks.events_as_of(stream)
+            for stream in map(stream_name, sorted(self._selected))
+            if stream not in denied
+        }
+        return [stream for stream, as_of in moments.items() if as_of is not None and not too_old(as_of, second)]
+
+    def _since(self) -> int | None:
+        """Return from when the feed is to be read; None if nothing was read before it."""
+        moments = [self._bookmarks.events_as_of(stream) for stream in self._followed()]
+        return min((each for each in moments if each is not None), default=None)
+
+    def _catch_up(self) -> Iterator[Item]:
+        """Read the feed until what it says is nearly the present."""
+        while not self._without_feed:
+            self._begin_poll(whole=True)
+            yield from self._drive(self._nothing_left)
+            since = self._since()
+            if since is None or since >= self._client.stripe_clock.second() - _CAUGHT_UP_SECONDS:
+                return
+
+    def _begin_poll(self, *, whole: bool) -> None:
+        since = self._since()
+        if since is None or self._feed.polling:
+            return
+        denied = self._bookmarks.streams_denied()
+        ignored = frozenset(name for name in self._selected if stream_name(name) in denied)
+        self._feed.begin(since, whole=whole, ignored=ignored)
+        now = self._clock.monotonic()
+        self._next_poll = now + (self._pace.poll_seconds or _POLL_WHILE_LISTING_SECONDS)
+        if whole:
+            self._next_whole = now + _WHOLE_POLL_SECONDS
+
+    def _take_poll(self, polled: Polled) -> Iterator[Item]:
+        if polled.as_of is not None:
+            self._bookmarks.move_events(self._followed(), polled.as_of)
+        self._bookmarks.polled(self._clock.now())
+        self._hinting |= polled.names
+        for name in polled.names:
+            self._hinted |= {each for each in hinted_lists(name) if set(each.objects) & self._selected}
+        for name in polled.deleted:
+            if STRIPE_OBJECTS[name].swept_after:
+                self._swept |= hung_on(name) & self._selected
+                self._next_plan = self._clock.monotonic()
+        idle = self._clock.monotonic() - self._last_state >= _IDLE_STATE_SECONDS
+        if polled.new or idle or not self._following:
+            yield from self._checkpoint()
+
+    def _deny_feed(self, denied: FeedDenied) -> None:
+        if not self._without_feed:
+            self._without_feed = True
+            _logger.warning(
+                "The feed /v1/events is not read: %s. Without it, only listings tell what has changed: "
+                "every run reads all lists.",
+                denied.reason,
+            )
+
+    def _deny_streams(self, names: Collection[str], reason: str, *, not_set_up: bool) -> None:
+        """Take in that what an event told of may not be read."""
+        for name in names:
+            stream = stream_name(name)
+            if name in self._selected and self._bookmarks.denied(stream) is None and not not_set_up:
+                self._warnings.refused(f"Stream {stream}", reason, not_set_up=False)
+                self._bookmarks.deny(stream, reason, self._client.stripe_clock.second())
+                self._moved = True
+
+    # Lists
+
+    def _plan(self) -> None:
+        """Begin what is due, and go on with what is under way."""
+        self._next_plan = self._clock.monotonic() + _PLAN_SECONDS
+        second = self._client.stripe_clock.second()
+        bookmarks, rhythm = self._bookmarks, self._rhythm()
+        under_way = {names_by_stream()[stream]: began for stream, began in bookmarks.listings().items()}
+        anew: dict[str, str] = {}
+        partly: dict[str, int | None] = {}
+        for stream, name in listable().items():
+            if name not in self._selected:
+                continue
+            gap = too_old(bookmarks.events_as_of(stream) or second, second) and not self._without_feed
+            if name in under_way and not gap:
+                continue
+            task, reason = due(self._standing(name), second, rhythm)
+            if name in self._swept and task is not Task.BACKFILL:
+                task, reason = Task.SWEEP, "something was deleted that takes rows along"
+            if task in {Task.BACKFILL, Task.SWEEP}:
+                bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=task is Task.BACKFILL)
+                anew[name] = reason
+            elif task is not Task.NOTHING:
+                partly[name] = self._created_since(name, pending=True) if task is Task.CATCH_UP else None
+        self._swept.clear()
+        for reason in dict.fromkeys(anew.values()):
+            streams = sorted(stream_name(name) for name, why in anew.items() if why == reason)
+            shown = ", ".join(streams) if len(streams) <= _NAMES_SHOWN else f"{len(streams)} streams"
+            _logger.info("Listing, because %s: %s", reason, shown)
+        if under_way or anew:
+            self._begin_listing(under_way.keys() | anew.keys(), anew)
+        if partly:
+            self._begin_refresh(partly)
+
+    def _rhythm(self) -> Rhythm:
+        rhythm = self._pace.rhythm
+        if not self._without_feed:
+            return rhythm
+        # Nothing but listings tells what has changed: every run lists everything.
+        return replace(rhythm, full_sweep_seconds=rhythm.sweep_seconds if self._following else 0)
+
+    def _standing(self, name: str) -> Standing:
+        bookmarks, stream = self._bookmarks, stream_name(name)
+        return Standing(
+            kept_by=STRIPE_OBJECTS[name].kept_by,
+            complete=STRIPE_OBJECTS[name].complete,
+            backfilled=bookmarks.backfilled(stream),
+            events_as_of=bookmarks.events_as_of(stream),
+            listed_at=bookmarks.listed_at(stream),
+            refreshed_at=bookmarks.refreshed_at(stream),
+            denied=bookmarks.denied(stream) is not None,
+            not_set_up=bookmarks.not_set_up(stream),
+            tried_at=bookmarks.denied_tried_at(stream),
+        )
+
+    def _begin_listing(self, names: Collection[str], anew: Collection[str]) -> None:
+        listing = Listing(
+            bookmarks=self._bookmarks,
+            names=names,
+            anew=anew,
+            selected=self._selected,
+            floor=self._floor,
+            warnings=self._warnings,
+        )
+        if len(anew) < len(names):
+            rest = sum(len(each) for each in listing.windows.values())
+            _logger.info("Going on with an interrupted listing: %d open windows", rest)
         backfill = Backfill(
             client=self._client,
-            windows=self._begin(),
-            selected=self._selected,
+            windows=listing.windows,
+            selected=names,
             account_id=self._bookmarks.account_id,
             floor=self._floor,
         )
-        yield Checkpoint()
-        last_state = last_progress = self._clock.monotonic()
-        moved = False
-        for item in backfill.run():
+        self._listing = (listing, backfill)
+        self._moved = True
+
+    def _created_since(self, name: str, *, pending: bool) -> int | None:
+        """Return from when to read what was created; None: from the beginning.
+
+        Args:
+            name: The object type.
+            pending: Whether to go back to the oldest row that may have changed since in silence.
+        """
+        stream = stream_name(name)
+        known = max(self._bookmarks.refreshed_at(stream) or 0, self._bookmarks.listed_at(stream) or 0)
+        if not known:
+            return None
+        since = known - self._pace.lookback_seconds
+        oldest = self._bookmarks.pending_from(stream)
+        return min(since, oldest) if pending and oldest is not None else since
+
+    def _begin_refresh(self, since: dict[str, int | None]) -> None:
+        windows: dict[StripeList, Any] = {}
+        for name, second in since.items():
+            windows |= partial_windows(name, second)
+        reason = "refreshes"
+        backfill = Backfill(
+            client=self._client,
+            windows=windows,
+            selected=since,
+            account_id=self._bookmarks.account_id,
+            floor=self._floor,
+            reason=reason,
+        )
+        by_stream = {stream_name(name): second for name, second in since.items()}
+        second = self._client.stripe_clock.second()
+        self._pending_seen.clear()
+        self._refresh = _Refresh(backfill=backfill, since=by_stream, second=second)
+
+    def _follow_hints(self) -> None:
+        """Look at the lists that events hint at."""
+        self._next_hint = self._clock.monotonic() + _HINT_SECONDS
+        listed = self._listing[0].names if self._listing is not None else frozenset()
+        since: dict[str, int | None] = {}
+        for root in self._hinted:
+            for name in root.objects:
+                stream = stream_name(name)
+                if name not in self._selected or name in listed or not self._bookmarks.backfilled(stream):
+                    continue
+                if self._bookmarks.denied(stream) is None:
+                    pending = STRIPE_OBJECTS[name].pending
+                    settled = pending is not None and not self._hinting.isdisjoint(pending.hints)
+                    since[name] = self._created_since(name, pending=settled) if root.created else None
+        self._hinted.clear()
+        self._hinting.clear()
+        if since:
+            self._begin_refresh(since)
+
+    # The loop
+
+    def _backfills(self) -> list[Backfill]:
+        found = [self._refresh.backfill] if self._refresh is not None else []
+        return [*found, self._listing[1]] if self._listing is not None else found
+
+    def _nothing_left(self) -> bool:
+        return not self._feed.polling and self._listing is None and self._refresh is None and not self._hinted
+
+    def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
+        """Send requests, take answers, and begin what falls due, until there is nothing left to do."""
+        while not done():
             now = self._clock.monotonic()
-            match item:
-                case Change():
-                    self._delivered[item.stream] = self._delivered.get(item.stream, 0) + 1
-                    yield item
-                case WindowsMoved():
-                    self._bookmarks.set_windows(_owner(item.root), item.root.path, item.windows)
-                    moved = True
-                case ListClosed():
-                    yield from self._close(item)
-                    moved = True
-                case ChildListDenied():
-                    self._deny_children(item)
-            if moved and now - last_state >= _STATE_SECONDS:
-                yield Checkpoint()
-                moved, last_state = False, now
-            if now - last_progress >= _PROGRESS_SECONDS:
-                self._log_progress(finished=False)
-                last_progress = now
-            yield None  # so that a stop is seen
+            self._begin_due(now)
+            for backfill in self._backfills():
+                yield from self._take_all(backfill, backfill.begin())
+            wait = self._flight.submit([self._feed, *self._backfills()])
+            if self._polls and not self._feed.polling:
+                wait = min(wait, max(0.0, self._next_poll - now))
+            taken = self._flight.take(wait)
+            if taken is None:
+                yield None  # so that a stop is seen
+            else:
+                yield from self._take_all(*taken)
+            yield from self._settle()
+
+    @property
+    def _polls(self) -> bool:
+        """Whether the feed is read from time to time."""
+        return not self._without_feed and (self._following or self._listing is not None)
+
+    def _begin_due(self, now: float) -> None:
+        if self._polls and now >= self._next_poll and not self._feed.polling:
+            self._begin_poll(whole=now >= self._next_whole)
+        hints_due = self._hinted and (now >= self._next_hint or not self._following)
+        if hints_due and self._refresh is None and not self._feed.polling:
+            self._follow_hints()
+        if self._following and now >= self._next_plan and self._listing is None and self._refresh is None:
+            self._plan()
+
+    def _settle(self) -> Iterator[Item]:
+        """Finish what has come to its end, and say how it goes."""
+        if self._listing is not None and self._flight.is_idle(self._listing[1]):
+            self._listing[1].check_finished()
+            self._log_skipped(self._listing[1])
+            self._listing = None
+            self._moved = True
+        if self._refresh is not None and self._flight.is_idle(self._refresh.backfill):
+            self._refresh.backfill.check_finished()
+            self._finish_refresh(self._refresh)
+            self._refresh = None
+        now = self._clock.monotonic()
+        if self._moved and now - self._last_state >= _STATE_SECONDS:
+            yield from self._checkpoint()
+        if now - self._last_progress >= (_FOLLOW_PROGRESS_SECONDS if self._following else _PROGRESS_SECONDS):
+            self._log_progress("Following" if self._following and self._listing is None else "Reading")
+
+    def _checkpoint(self) -> Iterator[Item]:
+        self._moved = False
+        self._last_state = self._clock.monotonic()
+        yield Checkpoint()
+
+    def _finish_refresh(self, refresh: _Refresh) -> None:
+        for stream, since in refresh.since.items():
+            if self._bookmarks.denied(stream) is not None:
+                continue
+            oldest = self._bookmarks.pending_from(stream)
+            seen = self._pending_seen.get(stream)
+            if oldest is not None and since is not None and since > oldest:
+                seen = oldest if seen is None else min(oldest, seen)
+            self._bookmarks.set_pending_from(stream, seen)
+            self._bookmarks.refreshed(stream, refresh.second)
+        self._moved = True
+
+    # Items
+
+    def _take_all(self, source: Asker, items: Iterator[Any]) -> Iterator[Item]:
+        listing = self._listing[0] if self._listing is not None and source is self._listing[1] else None
+        for item in items:
+            if isinstance(item, Change):
+                yield self._delivery(item, listing)
+            elif listing is not None:
+                yield from self._take_listed(listing, item)
+            else:
+                yield from self._take_told(item)
+
+    def _take_listed(self, listing: Listing, item: Any) -> Iterator[Item]:
+        """Take in what a listing says besides rows."""
+        match item:
+            case WindowsMoved():
+                listing.move(item.root, item.windows)
+                self._moved = True
+            case ListClosed():
+                yield from listing.close(item, self._client.stripe_clock.second())
+                self._moved = True
+            case ChildListDenied():
+                listing.deny_children(item)
+
+    def _take_told(self, item: Any) -> Iterator[Item]:
+        """Take in what the feed or a refresh says besides rows."""
+        match item:
+            case Polled():
+                yield from self._take_poll(item)
+            case FeedDenied():
+                self._deny_feed(item)
+            case StreamDenied():
+                self._deny_streams([item.name], item.reason, not_set_up=item.not_set_up)
+            case ChildListDenied():
+                self._deny_streams(item.objects, item.reason, not_set_up=item.not_set_up)
+            case ListClosed(refused=str() as reason):
+                self._deny_streams(item.root.objects, reason, not_set_up=item.not_set_up)
+
+    def _delivery(self, change: Change, listing: Listing | None) -> Delivery:
+        stream = change.stream
+        self._delivered[stream] = self._delivered.get(stream, 0) + 1
+        if stream in self._pending:
+            self._note_pending(change)
+        return Delivery(change=change, version=listing.version(change) if listing is not None else None)
+
+    def _note_pending(self, change: Change) -> None:
+        """Remember the oldest row that is still to change in silence."""
+        column, value = self._pending[change.stream]
+        created = change.record.get("created")
+        if change.record.get(column) != value or not isinstance(created, str):
+            return
+        second = unix(created)
+        seen = self._pending_seen.get(change.stream)
+        self._pending_seen[change.stream] = second if seen is None else min(seen, second)
+        oldest = self._bookmarks.pending_from(change.stream)
+        if oldest is None or second < oldest:
+            self._bookmarks.set_pending_from(change.stream, second)
+
+    def _log_skipped(self, backfill: Backfill) -> None:
         for child, count in backfill.skipped.items():
             _logger.warning(
                 "%s: not read for %d objects, which vanished meanwhile or do not support it", child.path, count
             )
-        for reason, paths in self._not_set_up.items():
-            _logger.warning("Not set up in this account, so not read: %s. Stripe says: %s", ", ".join(paths), reason)
-        self._log_progress(finished=True)
-        yield Checkpoint()
 
-    def _begin(self) -> dict[StripeList, tuple[OpenWindow, ...]]:
-        """Decide what to read: the rest of a listing that was interrupted, or everything anew."""
-        bookmarks = self._bookmarks
-        streams = {stream_name(name): name for name in sorted(self._selected) if roots_of(name)}
-        needed = needed_roots(self._selected)
-        for stream in bookmarks.listings():
-            if stream not in streams or bookmarks.listing_floor(stream) != self._floor:
-                bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
-        under_way = bookmarks.listings()
-        second = self._client.stripe_clock.second()
-        again: set[StripeList] = set()
-        for stream, name in streams.items():
-            if stream not in under_way and not self._is_done(stream, under_way):
-                bookmarks.begin_listing(stream, second, self._floor)
-                again |= roots_of(name, optional=True)
-        for stream, since in bookmarks.listings().items():
-            name = streams[stream]
-            self._open[stream] = set(roots_of(name, optional=True)) & set(needed)
-            if STRIPE_OBJECTS[name].complete:
-                self._versions[stream] = since * 1000
-        windows = self._windows(needed, again)
-        if under_way:
-            rest = sum(len(each) for each in windows.values())
-            _logger.info("Going on with an interrupted listing: %d open windows", rest)
-        return windows
-
-    def _windows(
-        self, needed: Collection[StripeList], again: Collection[StripeList]
-    ) -> dict[StripeList, tuple[OpenWindow, ...]]:
-        """Return what is to be read of the lists that are needed, and forget what was left of others."""
-        windows: dict[StripeList, tuple[OpenWindow, ...]] = {}
-        for root in root_lists():
-            owner = _owner(root)
-            if root in again and root in needed:
-                whole = [OpenWindow(path=root.path, parameters=dict(each)) for each in root.passes]
-                self._bookmarks.set_windows(owner, root.path, whole)
-            rest = self._bookmarks.windows(owner, root.path)
-            if root in needed:
-                windows[root] = rest
-            elif rest:
-                self._bookmarks.set_windows(owner, root.path, ())
-        return windows
-
-    def _is_done(self, stream: str, under_way: Mapping[str, int]) -> bool:
-        """Whether a stream had its turn in the listing that was interrupted."""
-        if not under_way:
-            return False
-        listed_at = self._bookmarks.listed_at(stream)
-        finished = listed_at is not None and listed_at >= min(under_way.values())
-        return finished or self._bookmarks.denied(stream) is not None
-
-    def _close(self, closed: ListClosed) -> Iterator[Activate]:
-        root = closed.root
-        self._bookmarks.set_windows(_owner(root), root.path, ())
-        if closed.refused is not None:
-            self._warn(root.path, closed.refused, not_set_up=closed.not_set_up)
-        for stream in [each for each, roots in self._open.items() if root in roots]:
-            if closed.refused is not None and self._lacks(stream, root, closed):
-                self._bookmarks.leave_out(stream, root.path, closed.refused)
-            self._open[stream].discard(root)
-            if not self._open[stream]:
-                del self._open[stream]
-                yield from self._finish(stream)
-
-    def _lacks(self, stream: str, root: StripeList, closed: ListClosed) -> bool:
-        """Whether a stream's listing is not whole without a list. What is not set up is only a detour without end."""
-        name = names_by_stream()[stream]
-        return not closed.not_set_up or name in root.objects or roots_of(name) == {root}
-
-    def _finish(self, stream: str) -> Iterator[Activate]:
-        second = self._client.stripe_clock.second()
-        if reason := self._denial(stream):
-            self._bookmarks.deny(stream, reason, second)
-            return
-        whole = not self._bookmarks.not_read(stream) and self._shows_every_row(stream)
-        self._bookmarks.finish_listing(stream, second)
-        self._bookmarks.allow(stream)
-        if whole:
-            yield Activate(stream=stream, version=self._versions[stream])
-
-    def _denial(self, stream: str) -> str | None:
-        """Return why a stream counts as refused: a list of its own is, or all that lead to it."""
-        name = names_by_stream()[stream]
-        not_read = self._bookmarks.not_read(stream)
-        detours = {each.path for each in roots_of(name, optional=True) if name not in each.objects}
-        for path, reason in not_read.items():
-            if path not in detours:
-                return reason
-        paths = [each.path for each in roots_of(name)]
-        if all(path in not_read for path in paths):
-            return f"{paths[0]}, which it is found by, is refused: {not_read[paths[0]]}"
-        return None
-
-    def _shows_every_row(self, stream: str) -> bool:
-        """Whether this listing sees every live row of a type, so that it can tell what is gone."""
-        if stream not in self._versions:
-            return False
-        name = names_by_stream()[stream]
-        if self._floor is not None and any(root.created for root in roots_of(name)):
-            return False
-        # What only an optional list brings hangs on a test clock, and live accounts have none.
-        return self._bookmarks.livemode or roots_of(name, optional=True) <= set(needed_roots(self._selected))
-
-    def _deny_children(self, denied: ChildListDenied) -> None:
-        self._warn(denied.path, denied.reason, not_set_up=denied.not_set_up)
-        for name in denied.objects:
-            if stream_name(name) in self._open:
-                self._bookmarks.leave_out(stream_name(name), denied.path, denied.reason)
-
-    def _warn(self, path: str, reason: str, *, not_set_up: bool) -> None:
-        """Warn that a list is closed; what the account does not use is warned of once a reason, at the end."""
-        if not_set_up:
-            self._not_set_up.setdefault(reason, []).append(path)
-        elif path not in self._warned:
-            self._warned.add(path)
-            _logger.warning("%s is not read: %s. Its rows stay as they are; all other streams go on.", path, reason)
-
-    def _log_progress(self, *, finished: bool) -> None:
+    def _log_progress(self, what: str) -> None:
+        self._last_progress = self._clock.monotonic()
         rows = sum(self._delivered.values())
         largest = sorted(self._delivered.items(), key=lambda each: -each[1])[:4]
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self._flight.reasons.most_common())
+        again = self._client.requests_sent - sum(self._flight.reasons.values())
         _logger.info(
-            "%s: %d records of %d streams with %d requests, %d streams to go (%s)",
-            "Finished" if finished else "Reading",
+            "%s: %d records of %d streams (%s) with %d requests (%s, others and tried again %d), %d streams to go",
+            what,
             rows,
             len(self._delivered),
-            self._client.requests_sent,
-            len(self._open),
             ", ".join(f"{stream} {count}" for stream, count in largest) or "nothing yet",
+            self._client.requests_sent,
+            reasons or "none yet",
+            again,
+            self._listing[0].to_go if self._listing is not None else 0,
         )
-
-
-def _owner(root: StripeList) -> str:
-    """Return the stream in whose bookmark a root list's windows are."""
-    return stream_name(root.objects[0])

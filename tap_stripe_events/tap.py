@@ -8,32 +8,36 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 import click
 from singer_sdk import Tap
 from singer_sdk import typing as th
+from singer_sdk.helpers._util import load_json
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Request, StripeClient
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.limits import Verdict
+from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
+from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.streams import StripeStream, complete
-from tap_stripe_events.sync import Activate, Run
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
 _TEST_REQUESTS_PER_SECOND = 20  # of 25
+_DENIED_SECONDS = 600  # how often a run that follows tries what the key may not read; others do in every run
+_NOT_SET_UP_SECONDS = 3600  # the same for products that the account does not use
 
 
 class TapStripeEvents(Tap):
-    """Reads every list of a Stripe account."""
+    """Reads every list of a Stripe account, then what its feed of events tells."""
 
     name = "tap-stripe-events"
     package_name = "stripe-postgres-sync"
@@ -81,6 +85,41 @@ class TapStripeEvents(Tap):
             description="Read only what was created since, where a list can say so. Default: everything.",
         ),
         th.Property(
+            "follow",
+            th.BooleanType,
+            default=False,
+            title="Follow",
+            description="Keep reading the feed of events. By default a run ends when it has caught up.",
+        ),
+        th.Property(
+            "poll_interval_ms",
+            th.IntegerType(minimum=1),
+            default=500,
+            title="Poll interval (ms)",
+            description="With follow: the time between two readings of the feed. Never two at once.",
+        ),
+        th.Property(
+            "lookback_seconds",
+            th.IntegerType(minimum=0),
+            default=60,
+            title="Lookback (seconds)",
+            description="How far behind its bookmark the feed is read again: Stripe shows events up to a minute late.",
+        ),
+        th.Property(
+            "sweep_interval_hours",
+            th.IntegerType(minimum=0),
+            default=24,
+            title="Sweep interval (hours)",
+            description="How often lists are read again that events cannot keep fresh. 0: in every run.",
+        ),
+        th.Property(
+            "full_sweep_interval_days",
+            th.IntegerType(minimum=0),
+            default=7,
+            title="Full sweep interval (days)",
+            description="The same for all lists: what they find that no event told of is drift. 0: in every run.",
+        ),
+        th.Property(
             "requests_per_second",
             th.IntegerType(minimum=1),
             title="Requests per second",
@@ -107,6 +146,7 @@ class TapStripeEvents(Tap):
         self._run: Run | None = None
         self._client: StripeClient | None = None
         self._bookmarks: Bookmarks | None = None
+        self.verifies = False  # set before the run begins: list everything, as if nothing had been read before
         super().__init__(*args, **kwargs)
         # The SDK times and counts stream by stream; ours are read together, so its figures would mislead.
         self.metrics_logger.setLevel(logging.WARNING)
@@ -152,7 +192,13 @@ class TapStripeEvents(Tap):
             if not selected:
                 raise NothingSelectedError
             self._run = Run(
-                client=self.client, bookmarks=bookmarks, selected=selected, floor=_start_second(self.config)
+                client=self.client,
+                bookmarks=bookmarks,
+                selected=selected,
+                floor=_start_second(self.config),
+                pace=_pace(self.config, following=self.config["follow"] and not self.verifies),
+                api_version=self.config["api_version"],
+                feed=not self.verifies,
             )
         return self._run
 
@@ -168,14 +214,39 @@ class TapStripeEvents(Tap):
             assert isinstance(stream, StripeStream)  # noqa: S101 - discover_streams makes no others
             stream.announce()
 
-    def hand_over(self, item: Change | Activate) -> None:
-        """Give a stream what another one came across."""
-        stream = self.streams[item.stream]
+    def hand_over(self, item: Delivery | Activate | Checkpoint) -> None:
+        """Write what the run brings, or have its stream write it."""
+        match item:
+            case Checkpoint():
+                self.write_state()
+            case Delivery():
+                self._stripe_stream(item.change.stream).deliver(item)
+            case Activate():
+                self._stripe_stream(item.stream).activate(item.version)
+
+    def _stripe_stream(self, name: str) -> StripeStream:
+        stream = self.streams[name]
         assert isinstance(stream, StripeStream)  # noqa: S101 - discover_streams makes no others
-        if isinstance(item, Change):
-            stream.deliver(item, self.run)
-        else:
-            stream.activate(item.version)
+        return stream
+
+    def follow(self) -> None:
+        """Go on after the first pass, if the setting says so, until a signal ends it."""
+        if not self.config["follow"] or self.verifies:
+            return
+        self.logger.info("Caught up. Following the feed.")
+        try:
+            for item in self.run.follow():
+                self.hand_over(item)
+        except TapError:
+            self.write_state()  # what the bookmarks say was delivered
+            raise
+        self.end_if_stopped()
+
+    def end_if_stopped(self) -> None:
+        """End the process if a signal has stopped the run."""
+        if self.run.exit_code is not None:
+            self.write_state()
+            raise SystemExit(self.run.exit_code)
 
     def write_state(self) -> None:
         """Write STATE if it has changed since the last one."""
@@ -188,7 +259,7 @@ class TapStripeEvents(Tap):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take in the state of the last run; the account stands beside the SDK's bookmarks."""
         super().load_state(state)
-        for key in ("account", "written_at"):
+        for key in ("account", "written_at", "polled_at"):
             if key in state:
                 cast("dict[str, Any]", self.state)[key] = copy.deepcopy(state[key])
 
@@ -204,10 +275,43 @@ class TapStripeEvents(Tap):
         self._run.stop(128 + signum)
 
     @classmethod
-    def invoke(cls, **kwargs: Any) -> None:
-        """Run the tap from the command line: one clear line for what is not a defect."""
+    def get_singer_command(cls) -> click.Command:
+        """Return the command, with an option of our own."""
+        command = super().get_singer_command()
+        command.params.append(
+            click.Option(
+                ["--verify"],
+                is_flag=True,
+                help="List everything anew and leave the state alone: for `target-postgres-stripe --verify`.",
+            )
+        )
+        return command
+
+    @classmethod
+    def invoke(  # type: ignore[override]
+        cls,
+        *,
+        verify: bool = False,
+        about: bool = False,
+        about_format: str | None = None,
+        config: Any = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+    ) -> None:
+        """Run the tap from the command line: as the SDK does it, then follow. One clear line for what is no defect."""
+        super(Tap, cls).invoke(about=about, about_format=about_format)
+        cls.print_version(print_fn=cls.logger.info)
         try:
-            super().invoke(**kwargs)
+            tap = cls(
+                config=config.config if config else None,
+                state=load_json(state.read()) if state is not None and not verify else None,
+                catalog=load_json(catalog.read()) if catalog is not None else None,
+                parse_env_config=config.parse_env if config else False,
+                validate_config=True,
+            )
+            tap.verifies = verify
+            tap.sync_all()
+            tap.follow()
         except TapError as error:
             _fail(cls, error)
 
@@ -256,6 +360,20 @@ def _checked_url(url: str) -> str:
         problem = f"{url!r} is not an http or https URL"
         raise WrongSettingError(setting="api_url", problem=problem, way_out="Leave it out to read from Stripe.")
     return url
+
+
+def _pace(config: Any, *, following: bool) -> Pace:
+    sweep = config["sweep_interval_hours"] * 3600
+    return Pace(
+        poll_seconds=config["poll_interval_ms"] / 1000 if following else None,
+        lookback_seconds=config["lookback_seconds"],
+        rhythm=Rhythm(
+            sweep_seconds=sweep,
+            full_sweep_seconds=config["full_sweep_interval_days"] * 86_400,
+            denied_seconds=_DENIED_SECONDS if following else 0,
+            not_set_up_seconds=min(sweep, _NOT_SET_UP_SECONDS),
+        ),
+    )
 
 
 def _start_second(config: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""What a backfill has under way: windows of root lists, pages of them, and the objects whose children are awaited."""
+"""What is under way: windows of root lists, pages of them, single objects, and the children that these wait for."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 from tap_stripe_events.bookmarks import OpenWindow
 from tap_stripe_events.changes import Change, Read, StripeJson
 from tap_stripe_events.client import Request
+from tap_stripe_events.clock import moment
 from tap_stripe_events.objects import StripeList, stream_name
 
 
@@ -104,25 +105,50 @@ class Parent:
             del self.children[key]
 
 
-@dataclass(kw_only=True, eq=False)
-class Unit:
-    """A page of a root list with all that belongs to its objects: what is delivered together.
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """The events that are the reason to read an object outside its lists.
 
     Attributes:
-        window: Where it comes from.
+        as_of: The moment that the newest of them counts as, in milliseconds: the end of its second.
+        since: The second of the oldest of them, less the lookback: no child that is news is older.
+        changed: The top-level fields that they say have changed; None if one of them does not say.
+        also: The child lists to ask for, whatever the record says.
+        again: Child lists whose embedded copy is in doubt: they are read from the beginning.
+    """
+
+    as_of: int
+    since: int
+    changed: frozenset[str] | None = None
+    also: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
+
+
+@dataclass(kw_only=True, eq=False)
+class Unit:
+    """A page of a root list, or an object that events brought up, with all that belongs to it: delivered together.
+
+    Attributes:
+        window: Where a page comes from; None for an object.
+        cause: Why an object is read; None for a page.
         last_id: The id of the page's last object.
         last_created: That object's `created`.
         open: Requests that are not answered yet.
         held: Changes to deliver before the parents.
-        parents: The page's objects, and those of child lists that have children themselves; innermost last.
+        parents: The objects, and those of child lists that have children themselves; innermost last.
     """
 
-    window: Window
+    window: Window | None = None
+    cause: Cause | None = None
     last_id: str | None = None
     last_created: int | None = None
     open: int = 0
     held: list[Change] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
+
+    def as_of(self, second: int) -> str:
+        """Return the as-of of what was read in a second: a read that events caused counts at least as they do."""
+        return moment(max(second * 1000, self.cause.as_of if self.cause else 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,7 +205,8 @@ class ChildPurpose:
         parameters = dict(self.parameters)
         if after is not None:
             parameters["starting_after"] = after
-        return Request(path=self.path, endpoint=self.child.path, parameters=parameters, purpose=self)
+        reason = "child lists" if self.unit.cause is None else "child lists after events"
+        return Request(path=self.path, endpoint=self.child.path, parameters=parameters, purpose=self, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,9 +5,11 @@ Answers come back in an order drawn from a seed, since in flight nothing keeps i
 
 import random
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tap_stripe_events.client import Answer, Request
+from tap_stripe_events.flight import Flight
 from tap_stripe_events.limits import Refusal, Verdict, verdict
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class StandInStripe:
         self._waiting.append(request)
 
     def take(self, _timeout: float) -> Answer | None:
+        if not self._waiting:
+            return None
         self._waiting.rotate(self._random.randrange(len(self._waiting)))
         request = self._waiting.popleft()
         self.requests.append(request)
@@ -68,9 +72,9 @@ class StandInStripe:
             status, message = self.refusals[request.path]
             return self._refused(request, status, message=message)
         parameters = request.parameters
-        if request.path not in self.lists:
+        found = self.lists.get(request.path, [] if request.path == "/v1/events" else None)
+        if found is None:
             return self._refused(request, 404, code="resource_missing", message="No such object")
-        found = self.lists[request.path]
         if isinstance(found, dict):
             return self._taken(request, found)
         found = [each for each in found if _matches(each, parameters)]
@@ -93,6 +97,18 @@ class StandInStripe:
         refusal = Refusal(status=status, code=code, parameter=parameter, message=message, request="req_1")
         meaning = verdict(status, {}, refusal)
         return Answer(request=request, verdict=meaning, body=None, as_of=self.stripe_clock.now, refusal=refusal)
+
+
+def drive(stripe: StandInStripe, source: Any) -> Iterator[Any]:
+    """Have a source read to its end, and yield all that it says."""
+    flight = Flight(stripe)  # type: ignore[arg-type]
+    yield from source.begin()
+    while not flight.is_idle(source):
+        flight.submit([source])
+        taken = flight.take(0.0)
+        if taken is not None:
+            yield from taken[1]
+    source.check_finished()
 
 
 def _matches(each: dict[str, Any], parameters: dict[str, Any]) -> bool:

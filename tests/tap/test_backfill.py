@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import NOW, StandInStripe
+from stand_in import NOW, StandInStripe, drive
 
-from tap_stripe_events.backfill import Backfill, ChildListDenied, ListClosed, WindowsMoved
+from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import OpenWindow
 from tap_stripe_events.changes import CHILDREN, Change
 from tap_stripe_events.client import Answer, Request
 from tap_stripe_events.errors import EndlessListError, RequestRefusedError, UnfinishedListError
 from tap_stripe_events.families import root_lists
+from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.objects import StripeList
 
 CHARGES = "/v1/charges"
@@ -40,6 +41,12 @@ def backfill(
     return Backfill(client=stripe, windows=windows, selected=selected, account_id="acct_1", floor=floor)
 
 
+def read(
+    stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, floor: int | None = None
+) -> list[Any]:
+    return list(drive(stripe, backfill(stripe, windows, *selected, floor=floor)))
+
+
 def records(items: list[Any], stream: str) -> list[dict[str, Any]]:
     return [each.record for each in items if isinstance(each, Change) and each.stream == stream]
 
@@ -51,14 +58,14 @@ def ids(items: list[Any], stream: str) -> list[str]:
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 201, 5000])
 def test_every_object_of_a_list_is_delivered_once(count: int) -> None:
     stripe = StandInStripe({CHARGES: charges([NOW - 60 * each for each in range(count)])})
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert sorted(ids(items, "charge")) == sorted(f"ch_{each}" for each in range(count))
     assert items[-1] == ListClosed(root=root(CHARGES))
 
 
 def test_a_crowd_in_one_second_is_delivered_once() -> None:
     stripe = StandInStripe({CHARGES: charges([NOW] * 5000)})
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert len(ids(items, "charge")) == len(set(ids(items, "charge"))) == 5000
     assert len(stripe.requests) <= 50 + 5  # five looks into seconds that turn out empty
 
@@ -67,7 +74,7 @@ def test_a_long_list_is_split_and_costs_few_requests_more_than_its_pages() -> No
     rng = random.Random(7)
     times = [NOW - int(rng.expovariate(1 / 5_000_000)) for _ in range(100_000)]
     stripe = StandInStripe({CHARGES: charges(times)}, in_flight=16)
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert len(set(ids(items, "charge"))) == 100_000
     assert len(stripe.requests) <= 1000 * 1.05
     widest = max(len(each.windows) for each in items if isinstance(each, WindowsMoved))
@@ -83,7 +90,7 @@ def test_a_long_list_is_split_and_costs_few_requests_more_than_its_pages() -> No
 def test_windows_tile_whatever_the_times(times: list[int], crowd: int, seed: int) -> None:
     all_times = times + [NOW - 1000] * crowd
     stripe = StandInStripe({CHARGES: charges(all_times)}, in_flight=6, seed=seed)
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert len(ids(items, "charge")) == len(set(ids(items, "charge"))) == len(all_times)
 
 
@@ -95,12 +102,12 @@ def test_a_killed_backfill_goes_on_where_its_bookmark_is(stop: int, seed: int, c
     first, second = StandInStripe(lists, seed=seed), StandInStripe(lists, seed=seed + 1)
     windows: Any = whole(CHARGES)
     delivered: list[Any] = []
-    for item in itertools.islice(backfill(first, windows, "charge").run(), stop):
+    for item in itertools.islice(drive(first, backfill(first, windows, "charge")), stop):
         delivered.append(item)
         if isinstance(item, WindowsMoved):
             stored = [each.to_json() for each in item.windows]  # as the state holds it
             windows = {item.root: [OpenWindow.from_json(each) for each in stored]}
-    rest = list(backfill(second, windows, "charge").run())
+    rest = read(second, windows, "charge")
     assert set(ids(delivered, "charge")) | set(ids(rest, "charge")) == {f"ch_{each}" for each in range(count)}
 
 
@@ -108,12 +115,12 @@ def test_a_resumed_backfill_asks_for_no_page_twice_but_those_under_way() -> None
     lists = {CHARGES: charges([NOW - 60 * each for each in range(20_000)])}
     first, second = StandInStripe(lists), StandInStripe(lists)
     windows: Any = whole(CHARGES)
-    for item in backfill(first, windows, "charge").run():
+    for item in drive(first, backfill(first, windows, "charge")):
         if isinstance(item, WindowsMoved):
             windows = {item.root: list(item.windows)}
             if first.requests_sent >= 100:
                 break
-    list(backfill(second, windows, "charge").run())
+    read(second, windows, "charge")
     assert first.requests_sent + second.requests_sent <= 200 * 1.2
 
 
@@ -128,7 +135,7 @@ def test_the_object_under_the_cursor_vanishes_between_two_pages() -> None:
             stripe.lists[CHARGES] = [each for each in stripe.lists[CHARGES] if each["id"] != after]
 
     stripe.before_answer = vanish
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert set(ids(items, "charge")) >= {each["id"] for each in stripe.lists[CHARGES]}
 
 
@@ -142,18 +149,18 @@ def test_a_page_that_repeats_ends_with_an_error() -> None:
 
     stripe._answer = stuck  # type: ignore[method-assign]
     with pytest.raises(EndlessListError, match="does not page as Stripe does"):
-        list(backfill(stripe, whole(CHARGES), "charge").run())
+        read(stripe, whole(CHARGES), "charge")
 
 
 def test_a_list_in_an_order_of_its_own_is_read_whole() -> None:
     found = [{"id": f"ch_{each}", "object": "charge"} for each in range(500)]  # without times, in their own order
-    items = list(backfill(StandInStripe({CHARGES: found}), whole(CHARGES), "charge").run())
+    items = read(StandInStripe({CHARGES: found}), whole(CHARGES), "charge")
     assert len(set(ids(items, "charge"))) == 500
 
 
 def test_nothing_before_the_start_date_is_asked_for() -> None:
     stripe = StandInStripe({CHARGES: charges([NOW - 86_400 * each for each in range(1000)])})
-    items = list(backfill(stripe, whole(CHARGES), "charge", floor=NOW - 86_400 * 300).run())
+    items = read(stripe, whole(CHARGES), "charge", floor=NOW - 86_400 * 300)
     assert len(ids(items, "charge")) == 301
     assert all(each.parameters["created[gte]"] >= NOW - 86_400 * 300 for each in stripe.requests)
 
@@ -167,7 +174,7 @@ def test_an_invoice_comes_after_its_lines_and_names_all_of_them() -> None:
         "lines": {"object": "list", "data": lines[:10], "has_more": True, "url": "/v1/invoices/in_1/lines"},
     }
     stripe = StandInStripe({"/v1/invoices": [invoice], "/v1/invoices/in_1/lines": lines})
-    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+    items = read(stripe, whole("/v1/invoices"), "invoice", "line_item")
     changes = [each for each in items if isinstance(each, Change)]
     assert [each.stream for each in changes] == ["line_item"] * 25 + ["invoice"]
     assert {each.record["invoice_id"] for each in changes[:-1]} == {"in_1"}
@@ -186,7 +193,7 @@ def test_a_list_whose_rest_cannot_be_read_is_not_called_complete() -> None:
     }
     stripe = StandInStripe({"/v1/invoices": [invoice]})  # the invoice vanished before its lines were asked for
     source = backfill(stripe, whole("/v1/invoices"), "invoice", "line_item")
-    items = list(source.run())
+    items = list(drive(stripe, source))
     assert CHILDREN not in records(items, "invoice")[0]
     assert sum(source.skipped.values()) == 1
 
@@ -231,7 +238,7 @@ def customer_lists(customers: list[dict[str, Any]]) -> dict[str, list[dict[str, 
 
 def test_quiet_customers_cost_one_request_each() -> None:
     stripe = StandInStripe(customer_lists([customer(each) for each in range(1000)]))
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert len(ids(items, "customer")) == 1000
     # payment methods, pages, the sample of two kinds of list, and the question whether there are features
     assert len(stripe.requests) <= 1000 + 12 + 2 * 25 + 1
@@ -248,7 +255,7 @@ def test_signals_lead_to_the_lists_they_speak_of() -> None:
         {"id": "cbtxn_1", "object": "customer_balance_transaction", "created": NOW, "amount": -500}
     ]
     stripe = StandInStripe(lists)
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert ids(items, "customer_balance_transaction") == ["cbtxn_1"]
     assert [each["customer_id"] for each in records(items, "cash_balance")] == ["cus_160"]
     assert "cash_balance" not in records(items, "customer")[0]
@@ -263,7 +270,7 @@ def test_signals_that_a_sample_proves_wrong_are_not_trusted() -> None:
         lists[f"/v1/customers/cus_{number}/balance_transactions"] = [
             {"id": f"cbtxn_{number}", "object": "customer_balance_transaction", "created": NOW}
         ]
-    items = list(backfill(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert sorted(ids(items, "customer_balance_transaction")) == ["cbtxn_250", "cbtxn_3"]
 
 
@@ -275,7 +282,7 @@ def test_what_stripe_does_not_expand_is_asked_for() -> None:
     for each in customers:
         lists[f"/v1/customers/{each['id']}/tax_ids"] = [{"id": f"txi_{each['id']}", "object": "tax_id"}]
         lists[f"/v1/customers/{each['id']}/sources"] = []
-    items = list(backfill(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(StandInStripe(lists), whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert sorted(ids(items, "tax_id")) == ["txi_cus_0", "txi_cus_1", "txi_cus_2"]
     first = next(each for each in records(items, "customer") if each["id"] == "cus_0")
     assert first[CHILDREN] == {"bank_account": [], "card": [], "tax_id": ["txi_cus_0"]}
@@ -283,7 +290,7 @@ def test_what_stripe_does_not_expand_is_asked_for() -> None:
 
 def test_only_what_is_selected_is_asked_for() -> None:
     stripe = StandInStripe(customer_lists([customer(each) for each in range(50)]))
-    items = list(backfill(stripe, whole("/v1/customers"), "customer").run())
+    items = read(stripe, whole("/v1/customers"), "customer")
     assert len(ids(items, "customer")) == 50
     assert [each.path for each in stripe.requests] == ["/v1/customers"]
     assert "expand[]" not in stripe.requests[0].parameters
@@ -293,7 +300,7 @@ def test_a_refused_list_closes_and_the_others_go_on() -> None:
     stripe = StandInStripe({CHARGES: charges([NOW]), "/v1/refunds": []})
     message = "The provided key lacks permissions. Having the 'rak_refund_read' permission would allow this request."
     stripe.refusals["/v1/refunds"] = (403, message)
-    items = list(backfill(stripe, whole(CHARGES) | whole("/v1/refunds"), "charge", "refund").run())
+    items = read(stripe, whole(CHARGES) | whole("/v1/refunds"), "charge", "refund")
     assert ids(items, "charge") == ["ch_0"]
     refused = ListClosed(root=root("/v1/refunds"), refused="the key lacks the permission rak_refund_read")
     assert refused in items
@@ -304,7 +311,7 @@ def test_a_refused_child_list_closes_alone() -> None:
     stripe = StandInStripe(customer_lists(customers))
     for each in customers:
         stripe.refusals[f"/v1/customers/{each['id']}/payment_methods"] = (403, "needs 'rak_payment_method_read'")
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     denied = [each for each in items if isinstance(each, ChildListDenied)]
     assert [each.reason for each in denied] == ["the key lacks the permission rak_payment_method_read"]
     assert len(ids(items, "customer")) == 120
@@ -314,7 +321,7 @@ def test_a_refused_child_list_closes_alone() -> None:
 def test_an_unset_up_product_is_an_empty_list_with_a_reason() -> None:
     stripe = StandInStripe({})
     stripe.refusals["/v1/issuing/cards"] = (400, "Your account is not set up to use Issuing. Please visit …")
-    closed = list(backfill(stripe, whole("/v1/issuing/cards"), "issuing.card").run())[-1]
+    closed = read(stripe, whole("/v1/issuing/cards"), "issuing.card")[-1]
     assert closed.not_set_up
     assert closed.refused.startswith("Your account is not set up")
 
@@ -323,14 +330,14 @@ def test_any_other_refusal_ends_the_run() -> None:
     stripe = StandInStripe({})
     stripe.refusals[CHARGES] = (404, "No such list")
     with pytest.raises(RequestRefusedError, match=r"/v1/charges .*HTTP 404.* Deselect the stream charge"):
-        list(backfill(stripe, whole(CHARGES), "charge").run())
+        read(stripe, whole(CHARGES), "charge")
 
 
 def test_a_closed_review_is_found_by_its_charge() -> None:
     charge = {"id": "ch_1", "object": "charge", "created": NOW, "review": "prv_1"}
     review = {"id": "prv_1", "object": "review", "created": NOW, "open": False}
     stripe = StandInStripe({CHARGES: [charge], "/v1/reviews": [], "/v1/reviews/prv_1": review})
-    items = list(backfill(stripe, whole(CHARGES) | whole("/v1/reviews"), "charge", "review").run())
+    items = read(stripe, whole(CHARGES) | whole("/v1/reviews"), "charge", "review")
     assert ids(items, "review") == ["prv_1"]
 
 
@@ -343,7 +350,7 @@ def test_an_inline_price_is_asked_for_once() -> None:
 
     price = {"id": "price_inline", "object": "price", "active": False, "unit_amount": 5}
     stripe = StandInStripe({"/v1/invoices": [invoice(each) for each in range(30)], "/v1/prices/price_inline": price})
-    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item", "price").run())
+    items = read(stripe, whole("/v1/invoices"), "invoice", "line_item", "price")
     assert ids(items, "price") == ["price_inline"]
     assert sum(each.path == "/v1/prices/price_inline" for each in stripe.requests) == 1
 
@@ -360,7 +367,7 @@ def test_a_test_clocks_customers_are_read_with_their_family() -> None:
         "/v1/customers/cus_1/payment_methods": [{"id": "pm_1", "object": "payment_method", "customer": "cus_1"}],
     }
     selected = (*CUSTOMER_FAMILY, "test_helpers.test_clock", "subscription_schedule")
-    items = list(backfill(StandInStripe(lists), whole("/v1/test_helpers/test_clocks"), *selected).run())
+    items = read(StandInStripe(lists), whole("/v1/test_helpers/test_clocks"), *selected)
     assert ids(items, "customer") == ["cus_1"]
     assert ids(items, "payment_method") == ["pm_1"]
     assert ids(items, "subscription_schedule") == ["sub_sched_1"]
@@ -385,7 +392,7 @@ def test_what_its_own_list_brings_is_not_asked_for_by_reference() -> None:
     }
     stripe = StandInStripe(lists, seed=3)
     windows = whole("/v1/invoices") | whole("/v1/prices")
-    items = list(backfill(stripe, windows, "invoice", "line_item", "price").run())
+    items = read(stripe, windows, "invoice", "line_item", "price")
     assert sorted(ids(items, "price")) == sorted(f"price_{each}" for each in range(30))
     assert len(ids(items, "invoice")) == 30
     assert [each.path for each in stripe.requests if each.path.startswith("/v1/prices/")] == ["/v1/prices/price_29"]
@@ -406,7 +413,7 @@ def refuse_for_every_customer(stripe: StandInStripe, path: str) -> None:
 def test_a_sampled_list_that_is_refused_holds_nothing_back(seed: int, in_flight: int) -> None:
     stripe = StandInStripe(customer_lists([customer(each) for each in range(250)]), in_flight=in_flight, seed=seed)
     refuse_for_every_customer(stripe, "/v1/customers/{customer}/balance_transactions")
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert len(ids(items, "customer")) == 250
     assert closed_lists(items) == {"/v1/customers"}
 
@@ -417,7 +424,7 @@ def test_a_refused_list_that_waits_for_a_product_holds_nothing_back() -> None:
     for answer in ([], [{"id": "feat_1", "object": "entitlements.feature"}]):
         stripe = StandInStripe(lists | {"/v1/entitlements/features": answer})
         stripe.refusals["/v1/entitlements/active_entitlements"] = (403, "needs 'rak_entitlement_read'")
-        items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+        items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
         assert len(ids(items, "customer")) == 150
         assert closed_lists(items) == {"/v1/customers"}
 
@@ -434,7 +441,7 @@ def test_a_unit_that_never_completes_ends_the_run() -> None:
 
     stripe.before_answer = lose
     with pytest.raises(UnfinishedListError, match="/v1/customers"):
-        list(source.run())
+        list(drive(stripe, source))
 
 
 @pytest.mark.parametrize("vanishes_after", [1, 2, 3])
@@ -455,7 +462,7 @@ def test_the_object_under_the_cursor_of_a_child_list_vanishes(vanishes_after: in
             stripe.lists[path] = [each for each in stripe.lists[path] if each["id"] != gone]
 
     stripe.before_answer = vanish
-    items = list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+    items = read(stripe, whole("/v1/invoices"), "invoice", "line_item")
     there = {each["id"] for each in stripe.lists[path]}
     assert len(there) == 449
     assert set(ids(items, "line_item")) >= there
@@ -474,7 +481,7 @@ def test_a_child_list_whose_cursors_keep_vanishing_ends_the_run() -> None:
 
     stripe.before_answer = vanish
     with pytest.raises(RequestRefusedError, match="lines"):
-        list(backfill(stripe, whole("/v1/invoices"), "invoice", "line_item").run())
+        read(stripe, whole("/v1/invoices"), "invoice", "line_item")
 
 
 @pytest.mark.parametrize("found", [0, 40])
@@ -495,7 +502,7 @@ def test_a_signal_that_had_to_be_expanded_says_nothing_when_it_was_not(found: in
 
     stripe._answer = without_expansion  # type: ignore[method-assign]
     child = "payment_intent_amount_details_line_item"
-    items = list(backfill(stripe, whole("/v1/payment_intents"), "payment_intent", child).run())
+    items = read(stripe, whole("/v1/payment_intents"), "payment_intent", child)
     assert ids(items, child) == ["uli_1"]
     of_parent = {each["id"]: each.get(CHILDREN) for each in records(items, "payment_intent")}
     assert of_parent[f"pi_{found}"] == {child: ["uli_1"]}
@@ -504,7 +511,7 @@ def test_a_signal_that_had_to_be_expanded_says_nothing_when_it_was_not(found: in
 def test_a_list_with_a_few_objects_a_decade_is_not_split_before_time() -> None:
     times = [NOW - 3_000_000 * each for each in range(450)]
     stripe = StandInStripe({CHARGES: charges(times)}, in_flight=16)
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert len(set(ids(items, "charge"))) == 450
     bounds = [
         value for each in stripe.requests for name, value in each.parameters.items() if name.startswith("created")
@@ -515,7 +522,7 @@ def test_a_list_with_a_few_objects_a_decade_is_not_split_before_time() -> None:
 def test_an_embedded_object_of_an_unknown_type_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     sources = {"object": "list", "data": [{"id": "btc_1", "object": "bitcoin_receiver"}], "has_more": False}
     stripe = StandInStripe(customer_lists([customer(1, sources=sources)]))
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert ids(items, "customer") == ["cus_1"]
     assert "bitcoin_receiver" in caplog.text
 
@@ -523,7 +530,7 @@ def test_an_embedded_object_of_an_unknown_type_is_reported(caplog: pytest.LogCap
 @pytest.mark.parametrize("identifier", [None, 7])
 def test_an_object_without_a_key_has_no_row(identifier: Any) -> None:
     stripe = StandInStripe({CHARGES: [{"id": identifier, "object": "charge", "created": NOW}]})
-    items = list(backfill(stripe, whole(CHARGES), "charge").run())
+    items = read(stripe, whole(CHARGES), "charge")
     assert records(items, "charge") == []
 
 
@@ -549,7 +556,7 @@ def test_every_customer_is_delivered_whatever_its_children_answer(
         if rng.random() < 0.1:  # vanished between its list and its children's
             for kind in ("payment_methods", "balance_transactions"):
                 lists.pop(f"/v1/customers/cus_{each}/{kind}")
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     assert sorted(ids(items, "customer")) == sorted(each["id"] for each in customers)
     assert closed_lists(items) == {"/v1/customers"}
 
@@ -560,7 +567,7 @@ def test_a_start_date_cuts_no_list_that_is_the_whole_truth_about_its_parent() ->
     values = {"id": "rsl_1", "object": "radar.value_list", "created": NOW}
     stripe = StandInStripe({"/v1/radar/value_lists": [values], "/v1/radar/value_list_items": [new, old]})
     selected = ("radar.value_list", "radar.value_list_item")
-    items = list(backfill(stripe, whole("/v1/radar/value_lists"), *selected, floor=NOW - 60).run())
+    items = read(stripe, whole("/v1/radar/value_lists"), *selected, floor=NOW - 60)
     assert records(items, "radar_value_list")[0][CHILDREN] == {"radar_value_list_item": ["rsli_2", "rsli_1"]}
 
 
@@ -577,7 +584,7 @@ def test_what_comes_only_by_expansion_is_denied_with_it() -> None:
         return answer(request)
 
     stripe._answer = without_expansion  # type: ignore[method-assign]
-    items = list(backfill(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY).run())
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
     denied = [each for each in items if isinstance(each, ChildListDenied)]
     assert [(each.objects, each.reason) for each in denied] == [
         (("cash_balance",), "the key lacks the permission rak_cash_balance_read")

@@ -33,14 +33,30 @@ def test_a_listing_leaves_its_times() -> None:
     assert bookmarks.listing_since("charge") == START
     assert state["bookmarks"]["charge"]["backfill_finished_at"] is None
     bookmarks.finish_listing("charge", START + 60)
-    bookmarks.begin_listing("charge", START + 3600)
+    bookmarks.begin_listing("charge", START + 3600, because="of a sweep", anew=False)
+    assert state["bookmarks"]["charge"]["listing_because"] == "of a sweep"
     bookmarks.finish_listing("charge", START + 3700)
     assert state["bookmarks"]["charge"] == {
         "backfill_started_at": iso(START),
         "backfill_finished_at": iso(START + 60),
+        "events_as_of": iso(START),
         "listing_started_at": None,
         "listed_at": iso(START + 3600),
     }
+
+
+def test_a_backfill_forgets_what_was_in_before() -> None:
+    state: dict[str, Any] = {}
+    bookmarks = Bookmarks(state)
+    bookmarks.begin_listing("charge", START)
+    bookmarks.finish_listing("charge", START + 60)
+    bookmarks.refreshed("charge", START + 70)
+    bookmarks.set_pending_from("charge", START - 70)
+    bookmarks.begin_listing("charge", START + 3600)
+    assert not bookmarks.backfilled("charge")
+    assert bookmarks.events_as_of("charge") == START + 3600
+    assert bookmarks.refreshed_at("charge") is None
+    assert bookmarks.pending_from("charge") is None
 
 
 def test_the_windows_of_one_list_do_not_touch_anothers() -> None:
@@ -59,7 +75,11 @@ def test_a_refusal_keeps_its_first_moment_and_goes_when_access_is_back() -> None
     bookmarks.begin_listing("charge", START)
     bookmarks.deny("charge", "the key lacks the permission rak_charge_read", START)
     bookmarks.deny("charge", "still", START + 60)
-    assert state["bookmarks"]["charge"]["denied"] == {"since": iso(START), "reason": "still"}
+    assert state["bookmarks"]["charge"]["denied"] == {
+        "since": iso(START),
+        "tried_at": iso(START + 60),
+        "reason": "still",
+    }
     assert bookmarks.listing_since("charge") is None
     bookmarks.allow("charge")
     assert bookmarks.denied("charge") is None

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from stand_in import NOW, StandInStripe
 
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import AS_OF, CHILDREN, Change
+from tap_stripe_events.changes import AS_OF, CHILDREN
 from tap_stripe_events.clock import Clock, unix
-from tap_stripe_events.objects import stream_name
-from tap_stripe_events.sync import Activate, Checkpoint, Run
+from tap_stripe_events.listing import Activate
+from tap_stripe_events.plan import Rhythm
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
 DAY = 86_400
+EVERY_RUN = Pace(rhythm=Rhythm(sweep_seconds=0, full_sweep_seconds=0))  # everything is listed in every run
+SELDOM = Pace(rhythm=Rhythm(sweep_seconds=7 * DAY, full_sweep_seconds=30 * DAY))
 
 
 class HurriedClock(Clock):
@@ -50,6 +53,7 @@ class Replica:
         floor: int | None = None,
         most_items: int | None = None,
         until: Callable[[dict[str, Any]], bool] | None = None,
+        pace: Pace = EVERY_RUN,
     ) -> bool:
         """Run once; a run that is cut short keeps what its last STATE covers. Return whether it came to its end.
 
@@ -59,26 +63,24 @@ class Replica:
             floor: The start date.
             most_items: Cut short after so many items.
             until: Cut short after the first STATE whose bookmarks are so.
+            pace: How often lists are read.
         """
         state = copy.deepcopy(self.state)
         bookmarks = Bookmarks(state)
         bookmarks.claim("acct_1", livemode=self._livemode)
-        run = Run(client=stripe, bookmarks=bookmarks, selected=selected, floor=floor, clock=HurriedClock())
+        run = Run(client=stripe, bookmarks=bookmarks, selected=selected, floor=floor, pace=pace, clock=HurriedClock())
         pending: list[Any] = []
-        count = 0
-        for stream in sorted(stream_name(each) for each in selected):
-            for item in run.until(stream):
-                count += 1
-                if most_items is not None and count > most_items:
+        for count, item in enumerate(run.until_caught_up()):
+            if most_items is not None and count >= most_items:
+                return False
+            if isinstance(item, Checkpoint):
+                self._keep(pending)
+                self.state = copy.deepcopy(state)
+                pending.clear()
+                if until is not None and until(state["bookmarks"]):
                     return False
-                if isinstance(item, Checkpoint):
-                    self._keep(pending)
-                    self.state = copy.deepcopy(state)
-                    pending.clear()
-                    if until is not None and until(state["bookmarks"]):
-                        return False
-                else:
-                    pending.append((item, run.version(item) if isinstance(item, Change) else None))
+            else:
+                pending.append(item)
         assert not pending
         return True
 
@@ -88,17 +90,18 @@ class Replica:
     def bookmark(self, stream: str) -> dict[str, Any]:
         return dict(self.state["bookmarks"][stream])
 
-    def _keep(self, pending: list[tuple[Any, int | None]]) -> None:
-        for item, version in pending:
-            rows = self.rows.setdefault(item.stream, {})
+    def _keep(self, pending: list[Delivery | Activate]) -> None:
+        for item in pending:
             if isinstance(item, Activate):
-                self._sweep(item, rows)
+                self._sweep(item, self.rows.setdefault(item.stream, {}))
                 continue
-            record = dict(item.record)
+            stream = item.change.stream
+            rows = self.rows.setdefault(stream, {})
+            record = dict(item.change.record)
             identifier = record["id"]
-            self._seen[item.stream, identifier] = version
+            self._seen[stream, identifier] = item.version
             for child, known in record.pop(CHILDREN, {}).items():
-                column = f"{item.stream}_id"
+                column = f"{stream}_id"
                 children = self.rows.setdefault(child, {})
                 for each in [key for key, row in children.items() if row.get(column) == identifier]:
                     if each not in known:
@@ -169,7 +172,7 @@ def test_what_was_finished_before_a_run_was_cut_short_is_not_listed_again() -> N
     cut_in_mid_listing(replica, lists, *ALL, day=0)
     assert replica.bookmark("coupon")["listed_at"]
     stripe = stripe_at(1, lists)
-    assert replica.run(stripe, *ALL)
+    assert replica.run(stripe, *ALL, pace=SELDOM)
     assert "/v1/coupons" not in {each.path for each in stripe.requests}
     again = stripe_at(2, lists)
     assert replica.run(again, *ALL)  # the next listing is of everything

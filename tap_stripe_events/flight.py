@@ -1,0 +1,77 @@
+"""What is asked of Stripe and not answered yet, for several sources that share one client.
+
+The sources say what they need, the most urgent first; here it is sent as the budget allows, and every answer finds its
+way back to the source that asked.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+from tap_stripe_events.client import Answer, Request, StripeClient
+
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+class Asker(Protocol):
+    """A source of changes: a state machine that is driven by the answers it gets."""
+
+    @property
+    def queues(self) -> tuple[deque[Request], ...]:
+        """What is to be asked for, most urgent first. Emptied from outside."""
+
+    def take(self, answer: Answer) -> Iterator[Any]:
+        """Take an answer, and yield what comes of it."""
+
+
+class Flight:
+    """Sends the requests of sources, and hands the answers over.
+
+    Args:
+        client: The way to Stripe.
+    """
+
+    def __init__(self, client: StripeClient) -> None:
+        self._client = client
+        self.reasons: Counter[str] = Counter()
+        self._open: Counter[int] = Counter()  # asker (by identity) → its requests that are not answered
+
+    def submit(self, askers: Iterable[Asker]) -> float:
+        """Start what may start now, in the order of the askers; return how long to wait before looking again."""
+        wait = _LONGEST_WAIT_SECONDS
+        blocked: set[str] = set()
+        for asker in askers:
+            for waiting in asker.queues:
+                for _ in range(len(waiting)):
+                    if self._client.in_flight >= self._client.max_concurrent_requests:
+                        return _LONGEST_WAIT_SECONDS
+                    request = waiting.popleft()
+                    if request.endpoint not in blocked:
+                        delay = self._client.delay(request.endpoint)
+                        if delay <= 0:
+                            self.reasons[request.reason] += 1
+                            self._open[id(asker)] += 1
+                            self._client.submit(replace(request, asker=asker))
+                            continue
+                        blocked.add(request.endpoint)
+                        wait = min(wait, delay)
+                    waiting.append(request)
+        return wait
+
+    def take(self, seconds: float) -> tuple[Asker, Iterator[Any]] | None:
+        """Return whose the next answer is, and what comes of it; None if none arrives in time.
+
+        Raises:
+            TapError: A request failed for good.
+        """
+        answer = self._client.take(seconds)
+        if answer is None:
+            return None
+        asker: Asker = answer.request.asker
+        self._open[id(asker)] -= 1
+        return asker, asker.take(answer)
+
+    def is_idle(self, asker: Asker) -> bool:
+        """Whether a source waits for no answer and has nothing to ask. What its last answer brought must be taken."""
+        return self._open[id(asker)] <= 0 and not any(asker.queues)
