@@ -42,6 +42,7 @@ class Family:
     goes: bool = True  # a child may leave its parent's list
     names: str | None = None  # the parent's field that holds the id of the newest child
     sums: str | None = None  # the parent's field that holds the sum of the children's amounts
+    shares: tuple[str, ...] = ()  # fields in which a child is like its parent
 
 
 _INTENT: Final = ("payment_intent.amount_capturable_updated", "payment_intent.processing", "payment_intent.succeeded")
@@ -56,6 +57,7 @@ FAMILIES: Final = (
         parent="financial_connections.account",
         kinds=("financial_connections.account.refreshed_ownership",),
         goes=False,
+        shares=("ownership",),
     ),
     Family(
         child="financial_connections.transaction",

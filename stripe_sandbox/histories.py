@@ -218,8 +218,9 @@ class History:
         """Give a parent so many more children; it has to say so afterwards."""
         like = self._like(family)
         if like is not None:
+            shared = {name: parent.body[name] for name in family.shares}
             for _ in range(count):
-                self.variations.copy(like, self.random, {family.link: parent.key})
+                self.variations.copy(like, self.random, {**shared, family.link: parent.key})
         self.account_for(family, parent)
 
     def _like(self, family: Family) -> Record | None:

@@ -376,10 +376,10 @@ def _table_differences(
 
 def _missing_rows(name: str, rows: Mapping[Key, Mapping[str, Any]], expectation: Expectation) -> Iterator[Difference]:
     listed = {key for key, row in expectation.rows.get(name, {}).items() if row.required}
-    carried = {key for kind, key in expectation.carried if kind == name}
+    carried = {key for kind, key in expectation.carried if kind == name and key in expectation.rows.get(name, {})}
     for key in listed | carried:
         stored = rows.get(key)
-        if stored is None or (stored["_sdc_deleted_at"] is not None and key in expectation.rows.get(name, {})):
+        if stored is None or stored["_sdc_deleted_at"] is not None:
             yield Difference(table=name, key=key, column="*", expected="a row", found=stored and "a deleted row")
 
 
