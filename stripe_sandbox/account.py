@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from stripe_sandbox.spec import Spec
 
-_OWNERS: Final = ("subscription", "invoice", "customer")
+_OWNERS: Final = ("customer", "subscription", "invoice", "charge", "payment_intent")
 _SCOPED: Final = {"capability": "account"}  # ids that are unique only within a parent
 
 
@@ -94,7 +94,7 @@ class Account:
 
     def agenda_of(self, record: Record) -> Agenda:
         """The agenda that an object's time is on: a test clock's where it belongs to one."""
-        clock = self._test_clock_of(record)
+        clock = self.test_clock_of(record)
         return self.agenda if clock is None else self.test_agenda(clock)
 
     def test_agenda(self, clock: str) -> Agenda:
@@ -242,7 +242,7 @@ class Account:
         record = self.store.last_known(object_type, key) if isinstance(key, str) else None
         return self.renderer.body(record) if record is not None else None
 
-    def _test_clock_of(self, record: Record) -> str | None:
+    def test_clock_of(self, record: Record) -> str | None:
         """The test clock that an object belongs to, by itself or by what it belongs to."""
         clock = record.link("test_clock")
         for name in _OWNERS if clock is None else ():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.catalog import demand, existing, line_items, line_price, named
 from stripe_sandbox.coercion import values_from_params
-from stripe_sandbox.customers import give_discount, payment_method
+from stripe_sandbox.customers import give_discount
 from stripe_sandbox.entitlements import entitle
 from stripe_sandbox.errors import StripeError, wrong_state
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
@@ -23,6 +23,7 @@ from stripe_sandbox.invoices import (
     total_up,
     void_invoice,
 )
+from stripe_sandbox.payment_methods import payment_method
 from stripe_sandbox.periods import add_interval, nth_period
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox import billing, catalog, customers, invoices, payments
+from stripe_sandbox import billing, catalog, customers, invoices, payment_methods, payments
 from stripe_sandbox.filters import EVENT_RETENTION_SECONDS
 from stripe_sandbox.occurrences import catch_up, open_books
 from stripe_sandbox.seeding import add_singletons
@@ -114,8 +114,8 @@ class Business:
         weak = self._happens("weak_card")
         card = "visa" if weak or self._happens("visa") else "mastercard"
         details = {**_details(customer.body)}
-        method = customers.new_card_method(account, card, {"billing_details": details})
-        customers.attach(account, method, customer)
+        method = payment_methods.new_card_method(account, card, {"billing_details": details})
+        payment_methods.attach(account, method, customer)
         settings = {**customer.body["invoice_settings"], "default_payment_method": method.key}
         account.change(customer, {"invoice_settings": settings})
         if self._happens("has_tax_id"):

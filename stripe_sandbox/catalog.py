@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, invalid_parameter, missing_parameter, no_such, no_such_reference
 from stripe_sandbox.forms import Params, as_dict, as_list
+from stripe_sandbox.ownership import take_owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,6 +84,7 @@ def delete_product(account: Account, path: Mapping[str, str], _params: Params) -
     product = existing(account, "product", path["id"])
     if account.store.linked("price", "product", product.key):
         raise StripeError(400, "This product cannot be deleted because it has one or more user-created prices.")
+    take_owned(account, product)
     account.delete(product)
     return account.renderer.stub(product)
 

@@ -11,7 +11,8 @@
 | ``POST clock`` ``{"stop_at"}``, ``{"advance"}``, ``{"run": true}``, ``{"speed": N}`` | the account's time; what is due
   by then happens, in order of time, and the answer comes when all of it has |
 | ``POST tick`` ``{"days"}`` | business goes on for so many days |
-| ``POST vanish`` ``{"object", "id"}`` | an object is gone and no event says so |
+| ``POST vanish`` ``{"object", "id"}`` | an object is gone with what exists only within it, and no event says so |
+| ``POST delete`` ``{"object", "id"}`` | the same with the event that there is, as by the dashboard (of a price, say) |
 | ``POST change`` ``{"object", "id", "values"}`` | an object changes and no event says so |
 | ``POST history`` ``{"seed", "changes", "types", "silent", "seconds"}`` | a random history; answers what happened |
 | ``POST events`` ``{"late_share", "late_seconds", "old_share", …}`` | how late events show and in which API versions:
@@ -26,6 +27,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from stripe_sandbox import deletions
 from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.faults import Fault, FaultKind, Faults, RateLimit, fault_kinds
 from stripe_sandbox.feed import FeedSettings
@@ -162,8 +164,15 @@ def _vanish(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
     if record is None:
         raise SandboxError(f"There is no {given['object']} {given['id']} that could vanish.")
-    target.account.delete(record, verb=None)
+    deletions.vanish(target.account, record)
     return {"vanished": record.key}
+
+
+def _delete(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    if record is None:
+        raise SandboxError(f"There is no {given['object']} {given['id']} to delete.")
+    return deletions.delete(target.account, record)
 
 
 def _change(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +225,7 @@ _ACTIONS: Mapping[tuple[str, str], Callable[[Controlled, Mapping[str, Any]], Res
     ("POST", "clock"): _clock,
     ("POST", "tick"): _tick,
     ("POST", "vanish"): _vanish,
+    ("POST", "delete"): _delete,
     ("POST", "change"): _change,
     ("POST", "history"): _history,
     ("POST", "events"): _events,

@@ -1,14 +1,16 @@
-"""Rules for customers and what hangs on them: payment methods, sources, tax ids, balances, discounts."""
+"""Rules for customers and what hangs on them: tax ids, balances, discounts."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
-from stripe_sandbox.errors import StripeError, no_such, no_such_reference
+from stripe_sandbox.errors import StripeError, no_such
 from stripe_sandbox.forms import Params, as_dict, as_int, as_list
+from stripe_sandbox.payment_methods import attach, payment_method
+from stripe_sandbox.sources import create_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,23 +18,6 @@ if TYPE_CHECKING:
     from stripe_sandbox.account import Account
     from stripe_sandbox.store import Body, Record
 
-TEST_CARDS: Final = MappingProxyType(
-    {
-        # the end of pm_card_… and tok_…: brand, last four digits, the decline code that charges get
-        "visa": ("visa", "4242", None),
-        "visa_debit": ("visa", "5556", None),
-        "mastercard": ("mastercard", "4444", None),
-        "amex": ("amex", "8431", None),
-        "discover": ("discover", "9424", None),
-        "jcb": ("jcb", "0505", None),
-        "chargeDeclined": ("visa", "0002", "generic_decline"),
-        "visa_chargeDeclined": ("visa", "0002", "generic_decline"),
-        "chargeDeclinedInsufficientFunds": ("visa", "9995", "insufficient_funds"),
-        "visa_chargeDeclinedInsufficientFunds": ("visa", "9995", "insufficient_funds"),
-        "chargeCustomerFail": ("visa", "0341", "generic_decline"),
-    }
-)
-_DIGITS: Final = MappingProxyType({card[1]: name for name, card in reversed(list(TEST_CARDS.items()))})
 _CUSTOMER_EXTRAS: Final = frozenset({"coupon", "payment_method", "source", "tax_id_data"})
 
 
@@ -90,148 +75,6 @@ def change_customer(account: Account, path: Mapping[str, str], params: Params) -
     return account.change(customer, values_from_params(account, "customer", params, customer.body))
 
 
-def create_payment_method(account: Account, _path: Mapping[str, str], params: Params) -> Record:
-    """``POST /v1/payment_methods``: cards by token or number, other types with what they are given."""
-    demand(params, "type")
-    if params["type"] != "card":
-        values = values_from_params(account, "payment_method", params)
-        return account.create("payment_method", {"billing_details": _billing_details({}), **values}, verb=None)
-    card = as_dict("card", params.pop("card", ""))
-    name = str(card.get("token", "")).removeprefix("tok_") or _DIGITS.get(str(card.get("number", ""))[-4:], "")
-    if name not in TEST_CARDS:
-        raise StripeError(
-            402, "Your card number is incorrect.", type="card_error", code="incorrect_number", param="number"
-        )
-    values = values_from_params(account, "payment_method", params)
-    return new_card_method(account, name, values)
-
-
-def new_card_method(account: Account, name: str, values: Body) -> Record:
-    """A card as a payment method; ``name`` is one of the test cards."""
-    brand, last4, decline_code = TEST_CARDS[name]
-    card = {
-        "brand": brand,
-        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-        "country": "US",
-        "display_brand": brand,
-        "exp_month": 8,
-        "exp_year": 2031,
-        "fingerprint": account.ids.token(16),
-        "funding": "credit",
-        "generated_from": None,
-        "last4": last4,
-        "networks": {"available": [brand], "preferred": None},
-        "regulated_status": "unregulated",
-        "three_d_secure_usage": {"supported": True},
-        "wallet": None,
-    }
-    body = {
-        "billing_details": _billing_details({}),
-        "customer": None,
-        "metadata": {},
-        **values,
-        "type": "card",
-        "card": card,
-    }
-    return account.create(
-        "payment_method", body, facts={"decline_code": decline_code} if decline_code else {}, verb=None
-    )
-
-
-def payment_method(account: Account, key: Any, param: str) -> Record:
-    """The payment method that a parameter names; ``pm_card_…`` makes a new one, as in Stripe's test mode."""
-    if isinstance(key, str) and key.removeprefix("pm_card_") in TEST_CARDS:
-        return new_card_method(account, key.removeprefix("pm_card_"), {})
-    return named(account, "payment_method", key, param)
-
-
-def attach(account: Account, method: Record, customer: Record) -> Record:
-    """Attach a payment method to a customer."""
-    if method.body["customer"] not in (None, customer.key):
-        raise StripeError(400, "The payment method you provided has already been attached to a customer.")
-    if method.facts.get("detached"):
-        raise StripeError(400, "This PaymentMethod was previously used and detached. It may not be used again.")
-    return account.change(method, {"customer": customer.key}, verb="attached")
-
-
-def detach(account: Account, method: Record) -> Record:
-    """Detach a payment method: it lives on without a customer, and no list shows it any more."""
-    if method.body["customer"] is None:
-        raise StripeError(
-            400, "The payment method you provided is not attached to a customer so detachment is impossible."
-        )
-    method.facts["detached"] = True
-    customer = account.store.get("customer", method.body["customer"])
-    account.change(method, {"customer": None}, verb="detached")
-    if customer is not None and customer.body["invoice_settings"]["default_payment_method"] == method.key:
-        settings = {**customer.body["invoice_settings"], "default_payment_method": None}
-        account.change(customer, {"invoice_settings": settings})
-    return method
-
-
-def attach_by_request(account: Account, path: Mapping[str, str], params: Params) -> Record:
-    """``POST /v1/payment_methods/{payment_method}/attach``."""
-    demand(params, "customer")
-    customer = named(account, "customer", params["customer"], "customer")
-    return attach(account, payment_method(account, path["payment_method"], "payment_method"), customer)
-
-
-def detach_by_request(account: Account, path: Mapping[str, str], _params: Params) -> Record:
-    """``POST /v1/payment_methods/{payment_method}/detach``."""
-    return detach(account, existing(account, "payment_method", path["payment_method"], "payment_method"))
-
-
-def create_source(account: Account, path: Mapping[str, str], params: Params) -> Record:
-    """``POST /v1/customers/{customer}/sources``: a card from a token, or a source that exists."""
-    customer = existing(account, "customer", path["customer"], "customer")
-    demand(params, "source")
-    source = account.store.get("source", params["source"])
-    if source is not None:
-        account.change(source, {"customer": customer.key}, verb=None)
-        account.announce(source, "created")
-        return source
-    name = str(params["source"]).removeprefix("tok_")
-    if name not in TEST_CARDS:
-        raise no_such_reference("token", str(params["source"]), "source")
-    brand, last4, decline_code = TEST_CARDS[name]
-    card = account.create(
-        "card",
-        {
-            "brand": brand.title(),
-            "country": "US",
-            "customer": customer.key,
-            "cvc_check": "pass",
-            "exp_month": 8,
-            "exp_year": 2031,
-            "fingerprint": account.ids.token(16),
-            "funding": "credit",
-            "last4": last4,
-            "metadata": {},
-        },
-        facts={"decline_code": decline_code} if decline_code else {},
-    )
-    if customer.body["default_source"] is None:
-        account.change(customer, {"default_source": card.key})
-    return card
-
-
-def delete_source(account: Account, path: Mapping[str, str], _params: Params) -> Record | Body:
-    """``DELETE /v1/customers/{customer}/sources/{id}``: cards are gone, ``src_`` sources are only let go."""
-    customer = existing(account, "customer", path["customer"], "customer")
-    for object_type in ("card", "bank_account", "source"):
-        source = account.store.get(object_type, path["id"])
-        if source is None or source.link("customer") != customer.key:
-            continue
-        if customer.body["default_source"] == source.key:
-            account.change(customer, {"default_source": None})
-        if object_type == "source":
-            account.announce(source, "deleted")
-            return account.change(source, {"customer": None, "status": "consumed"}, verb=None)
-        account.delete(source)
-        return account.renderer.stub(source)
-    raise no_such("source", path["id"])
-
-
 def create_tax_id(account: Account, path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/customers/{customer}/tax_ids``, and ``POST /v1/tax_ids`` for the account's own."""
     demand(params, "type", "value")
@@ -256,15 +99,16 @@ def create_tax_id(account: Account, path: Mapping[str, str], params: Params) -> 
             "verification": {"status": "pending", "verified_address": None, "verified_name": None},
             **values,
         },
+        verb="created" if customer is not None else None,
     )
 
 
 def delete_tax_id(account: Account, path: Mapping[str, str], _params: Params) -> Body:
-    """``DELETE`` of a tax id, the customer's or the account's own."""
+    """``DELETE`` of a tax id, the customer's or the account's own, which nobody announces."""
     tax_id = existing(account, "tax_id", path["id"])
     if "customer" in path and tax_id.body["customer"] != path["customer"]:
         raise no_such("tax id", path["id"])
-    account.delete(tax_id)
+    account.delete(tax_id, verb="deleted" if tax_id.body["customer"] is not None else None)
     return account.renderer.stub(tax_id)
 
 
@@ -379,11 +223,6 @@ def cash_balance(account: Account, customer: str) -> Body:
     }
 
 
-def _billing_details(values: Body) -> Body:
-    address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
-    return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None, **values}
-
-
 RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (
     MappingProxyType(
         {
@@ -391,15 +230,10 @@ RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Para
             ("POST", "/v1/customers/{customer}"): change_customer,
             ("DELETE", "/v1/customers/{customer}/discount"): delete_discount,
             ("POST", "/v1/customers/{customer}/balance_transactions"): adjust_balance,
-            ("POST", "/v1/customers/{customer}/sources"): create_source,
-            ("DELETE", "/v1/customers/{customer}/sources/{id}"): delete_source,
             ("POST", "/v1/customers/{customer}/tax_ids"): create_tax_id,
             ("DELETE", "/v1/customers/{customer}/tax_ids/{id}"): delete_tax_id,
             ("POST", "/v1/tax_ids"): create_tax_id,
             ("DELETE", "/v1/tax_ids/{id}"): delete_tax_id,
-            ("POST", "/v1/payment_methods"): create_payment_method,
-            ("POST", "/v1/payment_methods/{payment_method}/attach"): attach_by_request,
-            ("POST", "/v1/payment_methods/{payment_method}/detach"): detach_by_request,
             ("POST", "/v1/test_helpers/customers/{customer}/fund_cash_balance"): fund_cash_balance,
         }
     )

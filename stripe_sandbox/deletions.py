@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.billing import ENDED, end_subscription
 from stripe_sandbox.catalog import demand, existing
-from stripe_sandbox.customers import detach
 from stripe_sandbox.errors import no_such
-from stripe_sandbox.families import EMBEDDED
 from stripe_sandbox.filters import matches
+from stripe_sandbox.ownership import take_owned
+from stripe_sandbox.payment_methods import detach
+from stripe_sandbox.sources import is_twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
 def delete(account: Account, record: Record) -> Body:
     """Delete an object with the children that only exist within it, and answer its stub."""
-    for embedded in EMBEDDED:
-        if embedded.parent == record.object:
-            for child_type in embedded.children:
-                for child in account.store.linked(child_type, embedded.link, record.key):
-                    account.delete(child, verb=None)
+    take_owned(account, record)
     account.delete(record)
     return account.renderer.stub(record)
+
+
+def vanish(account: Account, record: Record) -> None:
+    """The same without any event."""
+    take_owned(account, record)
+    account.delete(record, verb=None)
 
 
 def delete_customer(account: Account, path: Mapping[str, str], _params: Params) -> Body:
@@ -38,20 +41,9 @@ def delete_customer(account: Account, path: Mapping[str, str], _params: Params) 
         if subscription.body["status"] not in ENDED:
             end_subscription(account, subscription)
     for method in account.store.linked("payment_method", "customer", customer.key):
-        detach(account, method)
-    remove_customer(account, customer)
-    return account.renderer.stub(customer)
-
-
-def remove_customer(account: Account, customer: Record) -> None:
-    """The customer and what exists only with it, children first and without events of their own."""
-    for object_type in ("bank_account", "card", "source", "tax_id", "customer_balance_transaction"):
-        for child in account.store.linked(object_type, "customer", customer.key):
-            account.delete(child, verb=None)
-    cash = account.store.get("cash_balance", customer.key)
-    if cash is not None:
-        account.delete(cash, verb=None)
-    account.delete(customer)
+        if not is_twin(method):
+            detach(account, method)
+    return delete(account, customer)
 
 
 def uninstall_app(account: Account, path: Mapping[str, str], _params: Params) -> Record:
@@ -72,15 +64,18 @@ def delete_app_secret(account: Account, _path: Mapping[str, str], params: Params
 
 
 def delete_test_clock(account: Account, path: Mapping[str, str], _params: Params) -> Body:
-    """``DELETE /v1/test_helpers/test_clocks/{test_clock}``: its customers and all that is theirs vanish with it."""
+    """``DELETE /v1/test_helpers/test_clocks/{test_clock}``: its customers and all that is theirs vanish in silence."""
     clock = existing(account, "test_helpers.test_clock", path["test_clock"], "test_clock")
-    for table in account.store.tables():
-        for record in list(table.records.values()):
-            if record.object not in ("customer", "event") and record.link("test_clock") == clock.key:
-                account.delete(record, verb=None)
-    for customer in list(account.store.table("customer").records.values()):
-        if customer.link("test_clock") == clock.key:
-            remove_customer(account, customer)
+    theirs = [
+        record
+        for table in account.store.tables()
+        for record in table.records.values()
+        if record.object != "event" and account.test_clock_of(record) == clock.key
+    ]
+    for record in theirs:
+        if account.store.get(record.object, record.key) is record:
+            vanish(account, record)
+    account.test_agendas.pop(clock.key, None)
     account.delete(clock)
     return account.renderer.stub(clock)
 

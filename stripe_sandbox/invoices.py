@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stripe_sandbox.catalog import create_price, demand, existing, line_price, named
 from stripe_sandbox.coercion import values_from_params
-from stripe_sandbox.customers import give_discount, move_balance, payment_method
+from stripe_sandbox.customers import give_discount, move_balance
 from stripe_sandbox.errors import StripeError, invalid_parameter, wrong_state
 from stripe_sandbox.forms import Params, as_bool, as_dict, as_int, as_list
+from stripe_sandbox.ownership import take_owned
+from stripe_sandbox.payment_methods import payment_method
 from stripe_sandbox.payments import new_intent, pay, refund
 
 if TYPE_CHECKING:
@@ -288,8 +290,7 @@ def delete_invoice(account: Account, path: Mapping[str, str], _params: Params) -
     invoice = existing(account, "invoice", path["invoice"], "invoice")
     if invoice.body["status"] != "draft":
         raise wrong_state("You can only delete draft invoices.", "invoice_not_editable")
-    for line in account.store.linked("line_item", "invoice", invoice.key):
-        account.delete(line, verb=None)
+    take_owned(account, invoice)
     for item in account.store.linked("invoiceitem", "invoice", invoice.key):
         account.delete(item)
     account.delete(invoice)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox import billing, customers, deletions
+from stripe_sandbox import billing, customers, deletions, payment_methods, sources
 from stripe_sandbox.announcements import (
     BORN_OF_A_STATE,
     BORN_SILENTLY,
@@ -249,10 +249,10 @@ def detach(history: History) -> None:
     if record is None or history.account.store.get("customer", owner or "") is None:
         return
     if record.object == "payment_method":
-        history.note(record, "detached", lambda: customers.detach(history.account, record))
+        history.note(record, "detached", lambda: payment_methods.detach(history.account, record))
     else:
         path = {"customer": str(owner), "id": record.key}
-        history.note(record, "detached", lambda: customers.delete_source(history.account, path, {}))
+        history.note(record, "detached", lambda: sources.delete_source(history.account, path, {}))
 
 
 def discount(history: History) -> None:

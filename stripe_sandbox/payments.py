@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
-from stripe_sandbox.customers import attach, payment_method
 from stripe_sandbox.errors import StripeError, invalid_parameter, wrong_state
 from stripe_sandbox.forms import Params, as_bool, as_int
+from stripe_sandbox.payment_methods import attach, payment_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

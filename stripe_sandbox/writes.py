@@ -10,7 +10,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from stripe_sandbox import billing, catalog, customers, deletions, entitlements, invoices, payments, testing
+from stripe_sandbox import (
+    billing,
+    catalog,
+    connected,
+    customers,
+    deletions,
+    entitlements,
+    invoices,
+    payment_methods,
+    payments,
+    sources,
+    testing,
+)
 from stripe_sandbox.account import Account
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, missing_parameter, no_such
@@ -26,7 +38,10 @@ Rule = Callable[[Account, Mapping[str, str], Params], Record | Body]
 _RULES: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
     {
         **catalog.RULES,
+        **connected.RULES,
         **customers.RULES,
+        **payment_methods.RULES,
+        **sources.RULES,
         **payments.RULES,
         **invoices.RULES,
         **billing.RULES,

@@ -321,7 +321,7 @@ def test_a_test_clock_renews_its_subscriptions_and_takes_its_customers_along(cli
     client.v1.test_helpers.test_clocks.delete(clock.id)
     left = [t.object for t in sandbox.account.store.tables() if t.object != "event" for r in t if r.link("test_clock")]
     assert left == []
-    assert kinds(sandbox)[-2:] == ["customer.deleted", "test_helpers.test_clock.deleted"]
+    assert kinds(sandbox)[-2:] == ["test_helpers.test_clock.ready", "test_helpers.test_clock.deleted"]
 
 
 @pytest.mark.parametrize(
