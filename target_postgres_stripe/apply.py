@@ -82,8 +82,12 @@ class Statements(Fragments):
         return f"COPY pg_temp.{quoted(self.stage)} FROM STDIN"
 
     def truncate_stage(self) -> str:
-        """Empty the staging table."""
+        """Empty the staging table; gives its space back, at the price of a new file and a row of ``pg_class``."""
         return f"TRUNCATE pg_temp.{quoted(self.stage)}"
+
+    def delete_from_stage(self) -> str:
+        """Empty the staging table; a seventh of the time for few rows, but their space stays taken."""
+        return f"DELETE FROM pg_temp.{quoted(self.stage)}"
 
     # Streams without an as-of: the last to arrive wins.
 
@@ -144,7 +148,7 @@ class Statements(Fragments):
         columns = (*self.shape.key, *self.shape.added)
         return (
             f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
-            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._not_outdated()} '
+            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._delete_not_outdated()} '
             f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self.shape.added, [AS_OF, DELETED_AT])} "
             f"AND {self._not_older_than_row}"
         )
@@ -153,7 +157,8 @@ class Statements(Fragments):
         """Remove the rows of staged deletes."""
         return (
             f"DELETE FROM {self._table} AS t USING {self._source} WHERE {self._same_key()} "
-            f'AND s."_sdc_deleted_at" IS NOT NULL AND t."_sdc_as_of" <= s."_sdc_as_of" AND {self._not_outdated()}'
+            f'AND s."_sdc_deleted_at" IS NOT NULL AND t."_sdc_as_of" <= s."_sdc_as_of" '
+            f"AND {self._delete_not_outdated()}"
         )
 
     def leave_tombstones(self) -> str:
@@ -161,7 +166,7 @@ class Statements(Fragments):
         return (
             f"INSERT INTO {self._own('_tombstones')} AS k (stream, key, as_of) "
             f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_as_of" FROM {self._source} '
-            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._not_outdated()} '
+            f'WHERE s."_sdc_deleted_at" IS NOT NULL AND {self._delete_not_outdated()} '
             f"AND NOT EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()}) "
             f"ON CONFLICT (stream, key) DO UPDATE SET as_of = EXCLUDED.as_of WHERE k.as_of < EXCLUDED.as_of"
         )

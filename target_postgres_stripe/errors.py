@@ -137,6 +137,16 @@ class OtherModeError(TargetError):
         )
 
 
+class NothingStoredError(TargetError):
+    """There is nothing to compare with."""
+
+    def __init__(self, *, schema: str) -> None:
+        super().__init__(
+            f"Schema {schema!r} holds nothing of this target, so nothing can be verified. Load first, or check "
+            f"database_url and default_target_schema."
+        )
+
+
 class StateAheadError(TargetError):
     """The STATE promises rows that this database never got."""
 

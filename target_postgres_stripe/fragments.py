@@ -64,6 +64,18 @@ class Fragments:
             f'AND s."_sdc_as_of" >= {self._tombstone("s")}'
         )
 
+    def _delete_not_outdated(self) -> str:
+        """The staged delete is not older than what is known of its key outside its row.
+
+        That a finished sweep started later is no objection where it brought nothing: there is no row, or one that only
+        filled a gap. Else the delete of what the sweep rightly did not see would be forgotten, and a stale copy live.
+        """
+        known = f'EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()} AND t."_sdc_as_of" <> {GAP_FILLER})'
+        return (
+            f'(s."_sdc_as_of" >= {self._floor} OR NOT {known}) AND s."_sdc_as_of" >= {self._sighting("s")} '
+            f'AND s."_sdc_as_of" >= {self._tombstone("s")}'
+        )
+
     def _absent_from_sweep(self, version: int) -> str:
         """The sweep did not bring the row ``t``, and nothing newer than its start has touched it."""
         start = moment_of_version(version)
@@ -114,8 +126,12 @@ class Fragments:
     def _difference(self, columns: Iterable[Column], incoming: Callable[[Column], str]) -> str:
         """Whether the row ``t`` would change by what comes in."""
         columns = list(columns)
-        stored = ", ".join(f"t.{quoted(c.name)}" for c in columns)
+        stored = ", ".join(self._stored(c) for c in columns)
         return f"({stored}) IS DISTINCT FROM ({', '.join(incoming(c) for c in columns)})"
+
+    def _stored(self, column: Column) -> str:
+        """What the row ``t`` has for a column."""
+        return f"t.{quoted(column.name)}"
 
     @property
     def _nothing(self) -> str:

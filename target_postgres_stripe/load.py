@@ -23,7 +23,8 @@ from target_postgres_stripe.connection import connect
 from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
-from target_postgres_stripe.refusals import VALUE_ERRORS, failures, refused
+from target_postgres_stripe.refusals import failures
+from target_postgres_stripe.staging import copy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
     from target_postgres_stripe.rows import Row
 
-COPY_CHUNK_BYTES = 256 * 1024
+DELETED_FROM_STAGE_MAX = 5000
+"""How many rows are deleted from a staging table until it is truncated: seldom, for a tap that follows for days."""
 
 POLL_WRITTEN_EVERY = timedelta(seconds=10)
 """How far the polls are apart that are recorded in the rows of streams whose bookmarks did not change."""
@@ -73,6 +75,8 @@ class Loader:
         self._children: dict[str, set[str]] = {}
         self._current: dict[str, TableShape] = {}
         self._stages: dict[str, Statements] = {}
+        # How many rows each staging table has had since it was truncated.
+        self._staged_rows: dict[str, int] = {}
         # How far each stream is as committed, and the streams with repairs that no event announced yet.
         self._progress: dict[str, status.Progress] = {}
         self._mended: set[str] = set()
@@ -323,7 +327,7 @@ class Loader:
     def _apply_round(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> None:
         """Stage rows of distinct keys and apply them."""
         statements = self._stage_of(connection, shape)
-        self._copy(connection, statements, rows)
+        copy_rows(connection, statements.copy(), shape, rows)
         if not shape.key:
             connection.execute(statements.append())
         elif not shape.ordered:
@@ -332,7 +336,10 @@ class Loader:
                 connection.execute(statements.remove_deleted())
         else:
             self._apply_ordered(connection, statements, rows)
-        connection.execute(statements.truncate_stage())
+        staged = self._staged_rows.get(shape.stream, 0) + len(rows)
+        few = staged <= DELETED_FROM_STAGE_MAX
+        connection.execute(statements.delete_from_stage() if few else statements.truncate_stage())
+        self._staged_rows[shape.stream] = staged if few else 0
 
     def _apply_ordered(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
         """Apply staged rows that say as of when they are; each statement only if some row needs it."""
@@ -403,39 +410,12 @@ class Loader:
                 if relation.is_complete:
                     yield relation
 
-    def _copy(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
-        """Fill the staging table.
-
-        Raises:
-            RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
-        """
-        try:
-            with connection.cursor() as cursor, cursor.copy(statements.copy()) as copy:
-                for chunk in chunks(rows):
-                    copy.write(chunk)
-        except VALUE_ERRORS as error:
-            raise refused(error, statements.shape, rows) from None
-
 
 def drift_statements(statements: Statements) -> DriftStatements:
     """The statements on the repairs of a stream, by those on its rows."""
     return DriftStatements(
         schema=statements.schema, shape=statements.shape, stage=statements.stage, hard_delete=statements.hard_delete
     )
-
-
-def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
-    """The rows' lines, joined to pieces of about ``COPY_CHUNK_BYTES``."""
-    pending: list[bytes] = []
-    size = 0
-    for row in rows:
-        pending.append(row.line)
-        size += len(row.line)
-        if size >= COPY_CHUNK_BYTES:
-            yield b"".join(pending)
-            pending, size = [], 0
-    if pending:
-        yield b"".join(pending)
 
 
 def lock_number(schema: str) -> int:

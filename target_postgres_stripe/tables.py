@@ -222,6 +222,14 @@ def ensure_table(connection: psycopg.Connection[Any], schema: str, shape: TableS
         connection.execute(f"INSERT INTO {streams} (stream, table_name) VALUES (%s, %s)", (shape.stream, shape.table))
 
 
+def table_of_stream(connection: psycopg.Connection[Any], schema: str, shape: TableShape) -> StoredTable | None:
+    """The table of a stream as it is, None if this target has not made one of that name for it."""
+    owner = connection.execute(
+        f"SELECT FROM {quoted(schema)}._streams WHERE (stream, table_name) = (%s, %s)", (shape.stream, shape.table)
+    ).fetchone()
+    return None if owner is None else stored_table(connection, schema, shape.table)
+
+
 def stored_table(connection: psycopg.Connection[Any], schema: str, table: str) -> StoredTable | None:
     """Read a table's columns, None if there is no such table (or view)."""
     rows = connection.execute(

@@ -18,6 +18,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
+import click
 import msgspec
 from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigValidationError, InvalidInputLine, SingerSDKError
@@ -33,6 +34,7 @@ from target_postgres_stripe.load import Loader
 from target_postgres_stripe.reader import LineReader
 from target_postgres_stripe.sinks import PostgresSink
 from target_postgres_stripe.text import storable
+from target_postgres_stripe.verify import Verification
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -116,19 +118,20 @@ class TargetPostgresStripe(Target):
         ),
     ).to_dict()  # fmt: skip
 
-    def __init__(self, *, config: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(self, *, config: dict[str, Any] | None = None, verify: bool = False, **options: Any) -> None:
         self._reader = LineReader()
         # A setting that is null is one that is not set, so that its default counts.
         settings = {name: value for name, value in (config or {}).items() if value is not None}
         super().__init__(config=settings, message_reader=self._reader, **options)
         # The SDK's counts are of what its sinks take; ours take records past it, so the counts would say 0.
         self.metrics_logger.setLevel(logging.WARNING)
-        self.loader = Loader(
-            connection_string=lambda: connection_string(self.config),
-            schema=schema_name(self.config["default_target_schema"]),
-            hard_delete=self.config["hard_delete"],
-            reader_role=self.config.get("reader_role") or None,
-        )
+        common: Any = {
+            "connection_string": lambda: connection_string(self.config),
+            "schema": schema_name(self.config["default_target_schema"]),
+            "hard_delete": self.config["hard_delete"],
+        }
+        self.verification = Verification(**common) if verify else None
+        self.loader = self.verification or Loader(**common, reader_role=self.config.get("reader_role") or None)
         self._reader.on_pause = self._use_pause
         self._reader.on_broken = self._commit_covered
         # How many STATEs were read; rows carry the number at which they were read, so STATE n covers rows up to n.
@@ -286,6 +289,11 @@ class TargetPostgresStripe(Target):
             sink.clean_up()
         self.close()
 
+    def _write_state_message(self, state: dict[str, Any]) -> None:
+        """Print a STATE, unless nothing was stored up to it."""
+        if self.verification is None:
+            super()._write_state_message(state)
+
     # Storing.
 
     @property
@@ -366,6 +374,20 @@ class TargetPostgresStripe(Target):
         raise SystemExit(128 + signum)
 
     @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """The command line, with the option that is ours."""
+        command = super().get_singer_command()
+        command.params.append(
+            click.Option(
+                ["--verify"],
+                is_flag=True,
+                help="Compare what a tap sends (tap-stripe-events --verify) with the tables and change nothing. "
+                "Prints a table; exit code 1 if anything differs.",
+            )
+        )
+        return command
+
+    @classmethod
     def invoke(  # type: ignore[override]
         cls,
         *,
@@ -373,13 +395,14 @@ class TargetPostgresStripe(Target):
         about_format: str | None = None,
         config: Any = None,
         file_input: IO[str] | None = None,
+        verify: bool = False,
     ) -> None:
         """Run the target; what a person can do something about is one line and exit code 1."""
         super(Target, cls).invoke(about=about, about_format=about_format)
         cls.print_version(print_fn=cls.logger.info)
         settings = config.config if config else {}
         try:
-            target = cls(config=settings, parse_env_config=bool(config and config.parse_env))
+            target = cls(config=settings, parse_env_config=bool(config and config.parse_env), verify=verify)
         except ConfigValidationError as error:
             raise without_secrets(error, settings) from None
         except TargetError as error:
@@ -388,6 +411,9 @@ class TargetPostgresStripe(Target):
         try:
             target.loader.open()
             target.listen(file_input)
+            if target.verification is not None and (report := target.verification.report) is not None:
+                click.echo(report)
+                sys.exit(0 if report.is_clean else 1)
         except (TargetError, SingerSDKError, InvalidInputLine) as error:
             cls.logger.error("%s", error)  # noqa: TRY400 - the same
             sys.exit(1)

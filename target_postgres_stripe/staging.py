@@ -1,0 +1,51 @@
+"""Rows → a staging table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from target_postgres_stripe.refusals import VALUE_ERRORS, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import psycopg
+
+    from target_postgres_stripe.columns import TableShape
+    from target_postgres_stripe.rows import Row
+
+COPY_CHUNK_BYTES = 256 * 1024
+
+
+def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row]) -> None:
+    """Fill a staging table.
+
+    Args:
+        connection: The session.
+        statement: The COPY.
+        shape: The stream, for the message.
+        rows: Its rows.
+
+    Raises:
+        RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
+    """
+    try:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for chunk in chunks(rows):
+                copy.write(chunk)
+    except VALUE_ERRORS as error:
+        raise refused(error, shape, rows) from None
+
+
+def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
+    """The rows' lines, joined to pieces of about ``COPY_CHUNK_BYTES``."""
+    pending: list[bytes] = []
+    size = 0
+    for row in rows:
+        pending.append(row.line)
+        size += len(row.line)
+        if size >= COPY_CHUNK_BYTES:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
