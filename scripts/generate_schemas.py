@@ -346,7 +346,8 @@ def _rendered(name: str, value: Any) -> str:
     if name == "kept_by":
         return f"KeptBy.{value.upper()}"
     if name == "pending":
-        return literal("Pending", dict(zip(("field", "value", "hints"), value, strict=True)))
+        column, before, hints = value
+        return f"Pending(field={column!r}, value={before!r}, hints=frozenset({hints!r}))"
     return f"_fixed({value!r})" if isinstance(value, dict) else repr(value)
 
 

@@ -12,8 +12,10 @@
          "listing_from": null,                             with its start date
          "not_read": {"/v1/charges": "the key lacks …"},   and the lists that Stripe refused it
          "listing_because": "…",                           and the reason of it
+         "listing_due": "…",                               why it must be listed at the next opportunity
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
          "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
+         "refresh_due": "created",                         events hint that there is more: see `Hint`
          "pending_from": "2026-11-20T08:00:00Z",           the oldest row that is still to change in silence
          "open_windows": [{"list": "/v1/charges", "from": …, "to": …, "after": "ch_…", "after_created": …}],
          "denied": {"since": "…", "tried_at": "…", "reason": "…"}}}}
@@ -26,10 +28,18 @@ Whether a listing goes on or begins anew is read from here, never inferred from 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from tap_stripe_events.clock import iso, unix
 from tap_stripe_events.errors import OtherAccountError, OtherModeError
+
+
+class Hint(StrEnum):
+    """What events say about rows that have none of their own."""
+
+    CREATED = "created"  # there are new ones
+    PENDING = "pending"  # and some have changed that were still to change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +179,7 @@ class Bookmarks:
             bookmark["backfill_finished_at"] = None
             bookmark.pop("refreshed_at", None)
             bookmark.pop("pending_from", None)
+        bookmark.pop("listing_due", None)
         if because:
             bookmark["listing_because"] = because
         bookmark["listing_started_at"] = iso(second)
@@ -239,6 +250,29 @@ class Bookmarks:
     def refreshed(self, stream: str, second: int) -> None:
         """Note that what was created up to a second is in."""
         self._change(stream)["refreshed_at"] = iso(second)
+
+    def listing_due(self, stream: str) -> str | None:
+        """Return why the stream must be listed at the next opportunity; None if it need not."""
+        found = self._stream(stream).get("listing_due")
+        return found if isinstance(found, str) else None
+
+    def make_listing_due(self, stream: str, because: str) -> None:
+        """Note that the stream must be listed at the next opportunity."""
+        self._change(stream)["listing_due"] = because
+
+    def refresh_due(self, stream: str) -> Hint | None:
+        """Return what events hint at; None if they do not."""
+        found = self._stream(stream).get("refresh_due")
+        return None if found is None else Hint(found)
+
+    def set_refresh_due(self, stream: str, hint: Hint | None) -> None:
+        """Note what events hint at."""
+        if self.refresh_due(stream) is hint:
+            return
+        if hint is not None:
+            self._change(stream)["refresh_due"] = hint.value
+        else:
+            del self._change(stream)["refresh_due"]
 
     def pending_from(self, stream: str) -> int | None:
         """Return when the oldest row was created that is still to change in silence, in Unix time."""

@@ -34,7 +34,7 @@ from tap_stripe_events.errors import (
 )
 from tap_stripe_events.limits import Budget, Refusal, Start, Verdict, retry_seconds, verdict
 
-_TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
+TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
 _LONG_KEY = 20  # of a shorter one, the end would give away too much
 _USER_AGENT = "stripe-postgres-sync/0.1"
@@ -127,7 +127,7 @@ class StripeClient:
         requests_per_second: int,
         endpoint_requests_per_second: int,
         max_concurrent_requests: int,
-        tries: int = _TRIES,
+        tries: int = TRIES,
         clock: Clock | None = None,
     ) -> None:
         self.api_url = api_url.rstrip("/")

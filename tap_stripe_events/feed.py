@@ -24,7 +24,7 @@ from tap_stripe_events import changes
 from tap_stripe_events.changes import Change, StripeJson
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
-from tap_stripe_events.families import asks_of
+from tap_stripe_events.families import asks_of, root_lists
 from tap_stripe_events.fold import Announcement, Folded, Identity, Lookback
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
@@ -342,6 +342,8 @@ class Feed:
 
     def _announcement(self, event: StripeJson) -> Announcement | None:
         """Return what an event is about; None if that has no row."""
+        if self._account_id is not None and event.get("account") not in {None, self._account_id}:
+            return None  # it happened in a connected account
         wrapped = event.get("data")
         carried = wrapped.get("object") if isinstance(wrapped, dict) else None
         name = carried.get("object") if isinstance(carried, dict) else None
@@ -411,7 +413,7 @@ class Feed:
             reason: str | None = "late events"
         else:
             reason = self._why_read_again(folded)
-        if reason is not None and _retrieval(STRIPE_OBJECTS[name], newest.json) is not None:
+        if reason is not None and self._path(name, newest.json) is not None:
             self._read_again(name, newest.json, cause, reason)
             return
         if folded.late or not folded.first:
@@ -466,7 +468,7 @@ class Feed:
     # Reading again
 
     def _read_again(self, name: str, json_object: StripeJson, cause: Cause, reason: str) -> None:
-        found = _retrieval(STRIPE_OBJECTS[name], json_object)
+        found = self._path(name, json_object)
         if found is None or name not in self._wanted:
             return
         path, endpoint = found
@@ -479,6 +481,14 @@ class Feed:
         self._requests.append(
             Request(path=path, endpoint=endpoint, parameters=parameters, purpose=purpose, reason=reason)
         )
+
+    def _path(self, name: str, json_object: StripeJson) -> tuple[str, str] | None:
+        """Return the path that answers an object, and the path's form; None if none does."""
+        if self._account_id is not None and json_object.get("id") == self._account_id:
+            for root in root_lists():
+                if root.single and name in root.objects:
+                    return root.path, root.path  # the account itself is not one of its connected accounts
+        return _retrieval(STRIPE_OBJECTS[name], json_object)
 
     def _take_object(self, purpose: ReadPurpose, answer: Answer) -> Iterator[Item]:
         unit, name = purpose.unit, purpose.name

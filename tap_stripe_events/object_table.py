@@ -706,7 +706,7 @@ STRIPE_OBJECTS = MappingProxyType(
             name="balance_transaction",
             retrieve=("/v1/balance_transactions/{id}",),
             kept_by=KeptBy.WINDOWS,
-            pending=Pending(field="status", value="pending", hints=("balance",)),
+            pending=Pending(field="status", value="pending", hints=frozenset(("balance",))),
         ),
         "bank_account": StripeObject(
             name="bank_account",

@@ -109,7 +109,7 @@ class Pending:
 
     field: str
     value: str
-    hints: tuple[str, ...]
+    hints: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)

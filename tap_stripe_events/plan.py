@@ -50,6 +50,7 @@ class Standing:
         backfilled: It was listed once in full.
         events_as_of: All that Stripe announced up to then is in.
         listed_at: The start of its last listing.
+        listing_due: Why it must be listed now, whatever the rhythm.
         refreshed_at: When it was last looked at otherwise.
         denied: Stripe refuses it, as far as is known.
         not_set_up: Because the account does not use the product.
@@ -61,6 +62,7 @@ class Standing:
     backfilled: bool = False
     events_as_of: int | None = None
     listed_at: int | None = None
+    listing_due: str | None = None
     refreshed_at: int | None = None
     denied: bool = False
     not_set_up: bool = False
@@ -87,6 +89,8 @@ def due(standing: Standing, now: int, rhythm: Rhythm) -> tuple[Task, str]:
         return Task.BACKFILL, "Stripe refused it before"
     if gap := _gap(standing, now):
         return Task.BACKFILL, gap
+    if standing.listing_due is not None:
+        return Task.SWEEP, standing.listing_due
     return _repeated(standing, now, rhythm)
 
 

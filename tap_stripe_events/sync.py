@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
-from tap_stripe_events.bookmarks import Bookmarks
+from tap_stripe_events.bookmarks import Bookmarks, Hint
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock, unix
@@ -42,6 +42,7 @@ _HINT_SECONDS = 5.0  # the least time between two looks at lists that events hin
 _PROGRESS_SECONDS = 5.0
 _FOLLOW_PROGRESS_SECONDS = 60.0
 _NAMES_SHOWN = 10
+_DENIED_SECONDS = 600.0  # how often it is tried whether the feed may be read after all
 
 _logger = logging.getLogger("tap-stripe-events")
 
@@ -149,9 +150,9 @@ class Run:
         self._without_feed = not feed
         self._following = False
         self._moved = False  # a bookmark has moved that no STATE tells of
-        self._hinted: set[StripeList] = set()
-        self._hinting: set[str] = set()  # the types whose events did that
-        self._swept: set[str] = set()  # types to be listed because something took their rows along
+        self._hinted_since: set[str] = set()  # the streams that events hinted at since the present refresh began
+        self._wants_feed = feed
+        self._feed_denied_at = 0.0
         self._delivered: dict[str, int] = {}
         self._pending: dict[str, tuple[str, str]] = {
             each.stream: (each.pending.field, each.pending.value)
@@ -205,11 +206,10 @@ class Run:
         if self._since() is not None:
             yield from self._catch_up()
         self._plan()
-        if self._listing is not None or self._refresh is not None or self._hinted:
-            listed = self._listing is not None
-            yield from self._drive(self._nothing_left)
-            if listed:
-                yield from self._catch_up()
+        yield from self._list_what_is_due()
+        if any(self._bookmarks.listing_due(stream_name(name)) for name in self._selected):
+            self._plan()  # something was deleted meanwhile that takes rows along
+            yield from self._list_what_is_due()
         self._warnings.say_not_set_up()
         self._log_progress("Finished")
         yield Checkpoint()
@@ -218,6 +218,12 @@ class Run:
             self._following = True
             self._next_plan = self._clock.monotonic() + _PLAN_SECONDS
             yield from self._drive(lambda: False)
+
+    def _list_what_is_due(self) -> Iterator[Item]:
+        listed = self._listing is not None
+        yield from self._drive(self._nothing_left)
+        if listed:
+            yield from self._catch_up()
 
     def _begin(self) -> None:
         """Bring the bookmarks up to what this tap knows and this run wants."""
@@ -275,18 +281,30 @@ class Run:
         if polled.as_of is not None:
             self._bookmarks.move_events(self._followed(), polled.as_of)
         self._bookmarks.polled(self._clock.now())
-        self._hinting |= polled.names
-        for name in polled.names:
-            self._hinted |= {each for each in hinted_lists(name) if set(each.objects) & self._selected}
+        for root in {each for name in polled.names for each in hinted_lists(name)}:
+            for name in self._selected.intersection(root.objects):
+                self._hint(name, polled.names)
         for name in polled.deleted:
             if STRIPE_OBJECTS[name].swept_after:
-                self._swept |= hung_on(name) & self._selected
                 self._next_plan = self._clock.monotonic()
+                for lost in hung_on(name) & self._selected & set(listable().values()):
+                    self._bookmarks.make_listing_due(stream_name(lost), f"a {stream_name(name)} was deleted")
         idle = self._clock.monotonic() - self._last_state >= _IDLE_STATE_SECONDS
         if polled.new or idle or not self._following:
             yield from self._checkpoint()
 
+    def _hint(self, name: str, names: Collection[str]) -> None:
+        """Note that events of some types hint at new rows of a type without events."""
+        pending = STRIPE_OBJECTS[name].pending
+        stream = stream_name(name)
+        self._hinted_since.add(stream)
+        if pending is not None and not pending.hints.isdisjoint(names):
+            self._bookmarks.set_refresh_due(stream, Hint.PENDING)
+        elif self._bookmarks.refresh_due(stream) is None:
+            self._bookmarks.set_refresh_due(stream, Hint.CREATED)
+
     def _deny_feed(self, denied: FeedDenied) -> None:
+        self._feed_denied_at = self._clock.monotonic()
         if not self._without_feed:
             self._without_feed = True
             _logger.warning(
@@ -309,6 +327,12 @@ class Run:
     def _plan(self) -> None:
         """Begin what is due, and go on with what is under way."""
         self._next_plan = self._clock.monotonic() + _PLAN_SECONDS
+        if (
+            self._wants_feed
+            and self._without_feed
+            and self._clock.monotonic() - self._feed_denied_at >= _DENIED_SECONDS
+        ):
+            self._without_feed = False  # it is tried again
         second = self._client.stripe_clock.second()
         bookmarks, rhythm = self._bookmarks, self._rhythm()
         under_way = {names_by_stream()[stream]: began for stream, began in bookmarks.listings().items()}
@@ -321,14 +345,11 @@ class Run:
             if name in under_way and not gap:
                 continue
             task, reason = due(self._standing(name), second, rhythm)
-            if name in self._swept and task is not Task.BACKFILL:
-                task, reason = Task.SWEEP, "something was deleted that takes rows along"
             if task in {Task.BACKFILL, Task.SWEEP}:
                 bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=task is Task.BACKFILL)
                 anew[name] = reason
             elif task is not Task.NOTHING:
                 partly[name] = self._created_since(name, pending=True) if task is Task.CATCH_UP else None
-        self._swept.clear()
         for reason in dict.fromkeys(anew.values()):
             streams = sorted(stream_name(name) for name, why in anew.items() if why == reason)
             shown = ", ".join(streams) if len(streams) <= _NAMES_SHOWN else f"{len(streams)} streams"
@@ -353,6 +374,7 @@ class Run:
             backfilled=bookmarks.backfilled(stream),
             events_as_of=bookmarks.events_as_of(stream),
             listed_at=bookmarks.listed_at(stream),
+            listing_due=bookmarks.listing_due(stream),
             refreshed_at=bookmarks.refreshed_at(stream),
             denied=bookmarks.denied(stream) is not None,
             not_set_up=bookmarks.not_set_up(stream),
@@ -410,28 +432,31 @@ class Run:
             reason=reason,
         )
         by_stream = {stream_name(name): second for name, second in since.items()}
+        self._hinted_since.clear()
         second = self._client.stripe_clock.second()
         self._pending_seen.clear()
         self._refresh = _Refresh(backfill=backfill, since=by_stream, second=second)
 
-    def _follow_hints(self) -> None:
+    def _hinted(self) -> list[str]:
+        """Return the types whose lists events hint at; those that are just being listed can wait."""
+        listed = self._listing[0].names if self._listing is not None else frozenset()
+        return [
+            name
+            for stream, name in listable().items()
+            if name in self._selected
+            and name not in listed
+            and self._bookmarks.refresh_due(stream) is not None
+            and self._bookmarks.backfilled(stream)
+            and self._bookmarks.denied(stream) is None
+        ]
+
+    def _follow_hints(self, names: Collection[str]) -> None:
         """Look at the lists that events hint at."""
         self._next_hint = self._clock.monotonic() + _HINT_SECONDS
-        listed = self._listing[0].names if self._listing is not None else frozenset()
-        since: dict[str, int | None] = {}
-        for root in self._hinted:
-            for name in root.objects:
-                stream = stream_name(name)
-                if name not in self._selected or name in listed or not self._bookmarks.backfilled(stream):
-                    continue
-                if self._bookmarks.denied(stream) is None:
-                    pending = STRIPE_OBJECTS[name].pending
-                    settled = pending is not None and not self._hinting.isdisjoint(pending.hints)
-                    since[name] = self._created_since(name, pending=settled) if root.created else None
-        self._hinted.clear()
-        self._hinting.clear()
-        if since:
-            self._begin_refresh(since)
+        hints = {name: self._bookmarks.refresh_due(stream_name(name)) for name in names}
+        self._begin_refresh(
+            {name: self._created_since(name, pending=hint is Hint.PENDING) for name, hint in hints.items()}
+        )
 
     # The loop
 
@@ -440,7 +465,7 @@ class Run:
         return [*found, self._listing[1]] if self._listing is not None else found
 
     def _nothing_left(self) -> bool:
-        return not self._feed.polling and self._listing is None and self._refresh is None and not self._hinted
+        return not self._feed.polling and self._listing is None and self._refresh is None and not self._hinted()
 
     def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
         """Send requests, take answers, and begin what falls due, until there is nothing left to do."""
@@ -467,9 +492,9 @@ class Run:
     def _begin_due(self, now: float) -> None:
         if self._polls and now >= self._next_poll and not self._feed.polling:
             self._begin_poll(whole=now >= self._next_whole)
-        hints_due = self._hinted and (now >= self._next_hint or not self._following)
-        if hints_due and self._refresh is None and not self._feed.polling:
-            self._follow_hints()
+        hints_due = now >= self._next_hint or not self._following
+        if hints_due and self._refresh is None and not self._feed.polling and (hinted := self._hinted()):
+            self._follow_hints(hinted)
         if self._following and now >= self._next_plan and self._listing is None and self._refresh is None:
             self._plan()
 
@@ -504,6 +529,8 @@ class Run:
             if oldest is not None and since is not None and since > oldest:
                 seen = oldest if seen is None else min(oldest, seen)
             self._bookmarks.set_pending_from(stream, seen)
+            if stream not in self._hinted_since:
+                self._bookmarks.set_refresh_due(stream, None)
             self._bookmarks.refreshed(stream, refresh.second)
         self._moved = True
 

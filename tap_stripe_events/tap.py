@@ -19,7 +19,7 @@ from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.client import Request, StripeClient
+from tap_stripe_events.client import TRIES, Request, StripeClient
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.limits import Verdict
@@ -32,6 +32,7 @@ from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
 _TEST_REQUESTS_PER_SECOND = 20  # of 25
+_FOLLOWING_TRIES = 40  # a quarter of an hour: a run that follows outlasts a bad moment of Stripe
 _DENIED_SECONDS = 600  # how often a run that follows tries what the key may not read; others do in every run
 _NOT_SET_UP_SECONDS = 3600  # the same for products that the account does not use
 
@@ -178,6 +179,7 @@ class TapStripeEvents(Tap):
                 requests_per_second=self.config.get("requests_per_second") or default,
                 endpoint_requests_per_second=self.config["endpoint_requests_per_second"],
                 max_concurrent_requests=self.config["max_concurrent_requests"],
+                tries=_FOLLOWING_TRIES if self.config["follow"] else TRIES,
             )
         return self._client
 
