@@ -176,7 +176,8 @@ PARTLY_SILENT: Final = frozenset(
         "treasury.received_debit",
     }
 )
-BORN_SILENTLY: Final = SILENT - {"country_spec", "exchange_rate", "tax_code"} | {
+IMMUTABLE: Final = frozenset({"apple_pay_domain", "forwarding.request", "identity.verification_report"})
+BORN_SILENTLY: Final = SILENT - {"climate.supplier", "country_spec", "exchange_rate", "tax_code"} | {
     "issuing.personalization_design",
     "terminal.reader",
 }

@@ -14,6 +14,7 @@ from stripe_sandbox.announcements import (
     BORN_SILENTLY,
     DIES_SILENTLY,
     FAMILIES,
+    IMMUTABLE,
     NEVER_BORN,
     NEVER_DIES_ALONE,
     PARTLY_SILENT,
@@ -52,7 +53,7 @@ def update_often(history: History) -> None:
 
 def update_silently(history: History) -> None:
     """An object changes where Stripe has no event for it."""
-    object_type = history.type_of(SILENT | PARTLY_SILENT) if history.silent else None
+    object_type = history.type_of((SILENT | PARTLY_SILENT) - IMMUTABLE) if history.silent else None
     record = history.loose(object_type) if object_type is not None else None
     if record is not None:
         history.update(record, None)

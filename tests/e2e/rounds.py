@@ -8,6 +8,7 @@ created it again.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from contextlib import contextmanager
@@ -141,8 +142,9 @@ class Rounds:
                     yield Difference(table=name, key=(key,), column="*", expected="a row", found=stored)
 
     def explain(self, wrong: list[Difference]) -> str:
-        """What is wrong, with what happened to it."""
-        return "\n".join(f"{each}\n    {self._history_of(each)}" for each in wrong[:20])
+        """What is wrong, with what happened to it and the events that name it."""
+        lines = list(map(bytes.decode, self.account.lines("event")))
+        return "\n".join(f"{each}\n    {self._history_of(each)}\n    {_naming(each, lines)}" for each in wrong[:20])
 
     def _history_of(self, difference: Difference) -> list[str]:
         ids = set(map(str, difference.key))
@@ -181,6 +183,16 @@ class Rounds:
         self._gone = (self._gone | gone) - alive
         self._seen = now
         return outcome
+
+
+def _naming(difference: Difference, lines: list[str]) -> list[str]:
+    """The events that name the object of a difference."""
+    found = [json.loads(line) for line in lines if any(f'"{key}"' in line for key in difference.key)]
+    return [
+        f"{each['data']['created']} {each['data']['type']} {each['data']['data']['object'].get('id')}"
+        f" {each['data']['api_version']} {each['facts']}"
+        for each in found[-8:]
+    ]
 
 
 def _rows(connection: psycopg.Connection[Any]) -> Seen:

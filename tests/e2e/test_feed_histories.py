@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOUR = 3_600
 PAGE = 100
 PLAIN = [
-    "billing.meter", "climate.order", "dispute", "issuing.cardholder", "issuing.dispute", "payout", "promotion_code",
+    "billing.meter", "climate.order", "issuing.cardholder", "issuing.dispute", "promotion_code",
     "radar.early_fraud_warning", "tax_rate",
 ]  # fmt: skip
 """Types of which an event carries everything: no children, nothing that is shown on request only."""
