@@ -1,35 +1,48 @@
 """Source 2: /v1/events → changes. One reading of the feed serves all streams.
 
-A *poll* reads newest first from `since` less the lookback: down to a page with nothing new, or the whole stretch, which
-alone says that everything up to its beginning is in. New events are folded (`fold`): one change for each object. The
-payload of its newest event is the object, if it can be; otherwise the object is read again. An object and what belongs
-to it are a unit, as a page of a list is, and `gather` treats both alike.
+A *poll* reads newest first from `since` less the lookback, down to a page with nothing new. A whole one goes on to the
+end of the stretch, a page at a time and without holding up later polls; that alone says that everything up to its
+beginning is in, for an event can show up late. New events are folded (`fold`): one change for each object. The payload
+of its newest event is the object, if it can be; otherwise the object is read again. An object and what belongs to it
+are a unit, as a page of a list is, and `gather` treats both alike.
 
 After a long time without a poll the stretch is cut into slices of time, oldest first, so that each is small enough for
 memory and says for itself how far it got.
+
+Invariants:
+* one page of newest events is asked for at a time;
+* `UpTo` comes when every unit that was begun before the end of a whole reading has been delivered.
 
 Odd: Stripe's answer 404 to a re-read means that the object is gone, save for the few types that no path answers.
 """
 
 import logging
-import re
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from tap_stripe_events import changes
+from tap_stripe_events.announced import (
+    announcement,
+    brings_children,
+    brought_by,
+    carried,
+    gone_after,
+    only_expanded,
+    owners,
+    retrieval,
+    told_lists,
+)
 from tap_stripe_events.changes import Change, StripeJson
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
-from tap_stripe_events.families import asks_of, root_lists
+from tap_stripe_events.families import root_lists
 from tap_stripe_events.fold import Announcement, Folded, Identity, Lookback
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
-from tap_stripe_events.objects import StripeObject, stream_name
+from tap_stripe_events.objects import stream_name
 from tap_stripe_events.plan import RETENTION_SECONDS
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
 
@@ -41,28 +54,32 @@ _SLICE_SECONDS = 3600  # the first slice of a longer stretch
 _LONGEST_SLICE_SECONDS = 86_400
 _SLICE_EVENTS = 3000  # more than that makes the next slice shorter
 _MOST_SLICE_EVENTS = 6000  # more than that, and the slice is begun anew and shorter: they are held in memory
+_MOST_UNITS = 2000  # objects that wait for answers; with more, the next slice waits too
 _NEEDS_SECONDS = 60  # how long a product that the account does not use is believed not to be used
-
-_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 _logger = logging.getLogger("tap-stripe-events.feed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Polled:
-    """A stretch of the feed was read, and all that it says has been delivered.
+    """The feed was read, and what its new events themselves tell has been delivered; objects may still be read again.
 
     Attributes:
-        as_of: Everything that Stripe announced up to this second is in; None if only what is new was looked for.
         new: How many events were new.
         names: The object types that they were about.
         deleted: Those of which an object was deleted.
     """
 
-    as_of: int | None
     new: int
     names: frozenset[str]
     deleted: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpTo:
+    """Everything that Stripe announced up to a second has been delivered."""
+
+    second: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +98,7 @@ class FeedDenied:
     reason: str
 
 
-Item: TypeAlias = Change | ChildListDenied | Polled | StreamDenied | FeedDenied
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FeedPagePurpose:
-    """A page of the feed."""
-
-    stream: str = "event"
+Item: TypeAlias = Change | ChildListDenied | Polled | UpTo | StreamDenied | FeedDenied
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,7 +137,6 @@ class _Stretch:
         deleted: Those of which an object was deleted.
         count: How many events are new.
         secrets: It may hold what must not be stored.
-        folded: All pages have been read, and what they amount to is under way.
     """
 
     start: int
@@ -141,7 +150,14 @@ class _Stretch:
     deleted: set[str] = field(default_factory=set)
     count: int = 0
     secrets: bool = False
-    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeedPagePurpose:
+    """A page of the feed."""
+
+    stretch: _Stretch
+    stream: str = "event"
 
 
 class Feed:
@@ -175,11 +191,13 @@ class Feed:
         self._lookback = Lookback()
         self._lists_told: dict[Identity, frozenset[str]] = {}  # object → child lists that its newest event held
         self._requests: deque[Request] = deque()
-        self._stretch: _Stretch | None = None
+        self._pages: deque[Request] = deque()  # the rest of a whole reading can wait
+        self._poll: _Stretch | None = None
+        self._rest: _Stretch | None = None  # the whole reading whose older pages are still being read
+        self._ends: list[tuple[int, set[Unit]]] = []  # seconds up to which all is read, and the units that stand before
         self._slices_from: int | None = None  # where the next slice begins; None: there is none
-        self._slices_since = 0
         self._slice_seconds = _SLICE_SECONDS
-        self._units: set[Unit] = set()
+        self._units: set[Unit] = set()  # what is not delivered yet
         self._needs_doubted = 0
         self._unknown: set[str] = set()
         self._unexpandable: set[str] = set()
@@ -188,29 +206,35 @@ class Feed:
     @property
     def queues(self) -> tuple[deque[Request], ...]:
         """What is to be asked for, most urgent first."""
-        return (self._requests, self._gather.requests)
+        return (self._requests, self._gather.requests, self._pages)
 
     @property
     def polling(self) -> bool:
-        """Whether a poll is under way."""
-        return self._stretch is not None
+        """Whether a poll is under way, so that none can be begun."""
+        return self._poll is not None or self._slices_from is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything that was begun is not delivered yet."""
+        return self.polling or self._rest is not None or bool(self._units)
 
     def _ignore(self, names: frozenset[str]) -> None:
         self._ignored = names
         wanted = self._selected - names
         self._gather = Gather(client=self._client, selected=wanted, account_id=self._account_id, floor=self._floor)
-        self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & _brought_by(name))
+        self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & brought_by(name))
 
     def begin(self, since: int, *, whole: bool, ignored: frozenset[str] = frozenset()) -> None:
-        """Begin a poll. It has ended when `polling` is false again.
+        """Begin a poll, unless one is under way. What it brings ends with `Polled`, and if it is whole with `UpTo`.
 
         Args:
             since: Everything announced up to this Unix time is in.
             whole: Whether to read the whole stretch since then; otherwise down to a page with nothing new.
             ignored: The object types that Stripe does not let be read: events about these are left out.
         """
-        if ignored != self._ignored:
+        if ignored != self._ignored and not self._units:
             self._ignore(ignored)
+        whole = whole and self._rest is None
         now = self._client.stripe_clock.second()
         start = max(since - self._lookback_seconds, now - RETENTION_SECONDS)
         self._lookback.forget(start)
@@ -240,8 +264,8 @@ class Feed:
             self._begin_stretch(start, end, whole=True)
 
     def _begin_stretch(self, start: int, end: int | None, *, whole: bool) -> None:
-        self._stretch = _Stretch(start=start, end=end, whole=whole)
-        self._request_page(self._stretch, None)
+        self._poll = _Stretch(start=start, end=end, whole=whole)
+        self._request_page(self._poll, None)
 
     def _request_page(self, stretch: _Stretch, after: str | None) -> None:
         parameters: dict[str, Any] = {"limit": _PAGE, "created[gte]": stretch.start}
@@ -250,8 +274,9 @@ class Feed:
         if after is not None:
             parameters["starting_after"] = after
         reason = "lookback" if stretch.whole else "polls"
-        purpose = FeedPagePurpose()
-        self._requests.append(Request(path=PATH, endpoint=PATH, parameters=parameters, purpose=purpose, reason=reason))
+        purpose = FeedPagePurpose(stretch=stretch)
+        request = Request(path=PATH, endpoint=PATH, parameters=parameters, purpose=purpose, reason=reason)
+        (self._pages if stretch is self._rest else self._requests).append(request)
 
     # Answers
 
@@ -262,8 +287,8 @@ class Feed:
             TapError: The run cannot go on.
         """
         match answer.request.purpose:
-            case FeedPagePurpose():
-                yield from self._take_page(answer)
+            case FeedPagePurpose(stretch=stretch):
+                yield from self._take_page(stretch, answer)
             case ReadPurpose() as purpose:
                 yield from self._take_object(purpose, answer)
                 yield from self._deliver([purpose.unit])
@@ -272,16 +297,16 @@ class Feed:
                 yield from taken.items
                 yield from self._deliver(taken.units)
 
-    def _take_page(self, answer: Answer) -> Iterator[Item]:
-        stretch = self._stretch
-        assert stretch is not None  # noqa: S101 - pages are asked for by a poll only, one at a time
+    def _take_page(self, stretch: _Stretch, answer: Answer) -> Iterator[Item]:
+        if stretch is not self._poll and stretch is not self._rest:
+            return  # the feed was refused while this page was on its way
         match answer.verdict:
             case Verdict.TAKE:
                 yield from self._take_events(stretch, answer)
             case Verdict.CURSOR_GONE:  # the event under the cursor has aged out, and with it all older ones
-                yield from self._fold(stretch, reached_end=True)
+                yield from self._end(stretch)
             case Verdict.DENIED | Verdict.NOT_SET_UP:
-                self._stretch, self._slices_from = None, None
+                self._poll = self._rest = self._slices_from = None
                 yield FeedDenied(reason=refusal_reason(answer))
             case _:
                 raise refused(answer.request, answer.refusal)
@@ -291,29 +316,78 @@ class Feed:
         if stretch.as_of is None:
             stretch.as_of = answer.as_of
         stretch.secrets |= answer.secrets
-        news = repeated = 0
+        length, news = len(stretch.read), stretch.count
         last = None
         for event in found:
-            last, created = event.get("id"), event.get("created")
-            if not isinstance(last, str) or not isinstance(created, int):
-                raise endless(answer, "an event without id or time", self._client.api_url)
-            if last in stretch.read:
-                repeated += 1
-                continue
-            stretch.read[last] = created
-            if self._lookback.is_new(last):
-                news += 1
-                yield from self._take_event(stretch, event, answer)
-        stretch.count += news
-        if not more or last is None or (not stretch.whole and not news):
-            yield from self._fold(stretch, reached_end=not more)
-        elif repeated == len(found):
+            last = yield from self._take_listed(stretch, event, answer)
+        news = stretch.count - news
+        if not more or last is None:
+            yield from self._end(stretch)
+        elif len(stretch.read) == length:
             raise endless(answer, f"the same page again, ending with {last}", self._client.api_url)
+        elif stretch is self._rest:
+            yield from self._fold(stretch)
+            self._request_page(stretch, last)
+        elif not news:
+            yield from self._pause(stretch, last)
         elif stretch.count >= _MOST_SLICE_EVENTS and (seconds := self._shorter(stretch)):
             self._slices_from, self._slice_seconds = stretch.start, seconds
             self._begin_slice()
         else:
             self._request_page(stretch, last)
+
+    def _take_listed(self, stretch: _Stretch, event: StripeJson, answer: Answer) -> Generator[Item, None, str]:
+        """Take an event as it is listed, which may have been read before; return its id."""
+        event_id, created = event.get("id"), event.get("created")
+        if not isinstance(event_id, str) or not isinstance(created, int):
+            raise endless(answer, "an event without id or time", self._client.api_url)
+        if event_id not in stretch.read:
+            stretch.read[event_id] = created
+            if self._lookback.is_new(event_id):
+                stretch.count += 1
+                yield from self._take_event(stretch, event, answer)
+        return event_id
+
+    def _pause(self, stretch: _Stretch, last: str) -> Iterator[Item]:
+        """End a poll at a page with nothing new; a whole reading goes on behind, for what shows up late."""
+        yield from self._fold(stretch)
+        self._poll = None
+        if stretch.whole:
+            self._rest = stretch
+            self._request_page(stretch, last)
+        yield from self._polled(stretch)
+
+    def _end(self, stretch: _Stretch) -> Iterator[Item]:
+        """Take in that a stretch has been read to its end."""
+        yield from self._fold(stretch)
+        second = stretch.end if stretch.end is not None else stretch.as_of
+        if second is not None:
+            self._ends.append((second, set(self._units)))
+        if stretch is self._rest:
+            self._rest = None
+        else:
+            self._poll = None
+            if self._slices_from is not None:
+                self._fit_slice(stretch.count)
+                self._go_on()
+        yield from self._polled(stretch)
+        yield from self._reached()
+
+    def _polled(self, stretch: _Stretch) -> Iterator[Item]:
+        yield Polled(new=stretch.count, names=frozenset(stretch.names), deleted=frozenset(stretch.deleted))
+        stretch.names.clear()
+        stretch.deleted.clear()
+
+    def _fit_slice(self, count: int) -> None:
+        if count > _SLICE_EVENTS:
+            self._slice_seconds = max(1, self._slice_seconds // 2)
+        elif count < _SLICE_EVENTS // 4:
+            self._slice_seconds = min(_LONGEST_SLICE_SECONDS, self._slice_seconds * 2)
+
+    def _go_on(self) -> None:
+        """Begin the next slice, if the memory is not full of what waits for answers."""
+        if self._slices_from is not None and self._poll is None and len(self._units) <= _MOST_UNITS:
+            self._begin_slice()
 
     def _shorter(self, stretch: _Stretch) -> int:
         """Return the length of a slice to read instead of one that is too full; 0 if it cannot be shorter."""
@@ -326,12 +400,18 @@ class Feed:
             row = changes.read(event, "event", as_of=iso(answer.as_of), secrets=answer.secrets)
             if row is not None:
                 yield row.change
-        announced = self._announcement(event)
+        if self._account_id is not None and event.get("account") not in {None, self._account_id}:
+            return  # it happened in a connected account
+        found = carried(event)
+        if found is None or (found[0] not in STRIPE_OBJECTS and found[0] not in REFRESHES):
+            self._log_without_row(event, found[0] if found else "nothing known")
+            return
+        announced = announcement(event, *found)
         if announced is None:
             return
         name = announced.identity[0]
         stretch.names.add(name)
-        if announced.type in _gone_after(announced):
+        if announced.type in gone_after(announced):
             stretch.deleted.add(name)
         if name not in self._wanted and name not in REFRESHES:
             return
@@ -339,37 +419,6 @@ class Feed:
         stretch.newest[announced.identity] = max(newest, announced.created)
         # Of what is not the newest, only that it happened is of use: the payloads of a busy hour would fill the memory.
         stretch.new.append(replace(announced, json={}) if announced.created < newest else announced)
-
-    def _announcement(self, event: StripeJson) -> Announcement | None:
-        """Return what an event is about; None if that has no row."""
-        if self._account_id is not None and event.get("account") not in {None, self._account_id}:
-            return None  # it happened in a connected account
-        wrapped = event.get("data")
-        carried = wrapped.get("object") if isinstance(wrapped, dict) else None
-        name = carried.get("object") if isinstance(carried, dict) else None
-        if not isinstance(wrapped, dict) or not isinstance(carried, dict) or not isinstance(name, str):
-            self._log_without_row(event, "nothing known")
-            return None
-        if name in REFRESHES:
-            key: tuple[str, ...] | None = (changes.reference_id(carried.get(REFRESHES[name].by)) or "",)
-        elif name in STRIPE_OBJECTS:
-            key = changes.key_values(name, carried)
-        else:
-            self._log_without_row(event, name)
-            return None
-        if key is None:
-            return None  # such as the invoice that is only to come
-        before = wrapped.get("previous_attributes")
-        version = event.get("api_version")
-        return Announcement(
-            id=event["id"],
-            type=str(event.get("type")),
-            created=event["created"],
-            version=version if isinstance(version, str) else None,
-            identity=(name, *key),
-            json=carried,
-            changed=frozenset(before) if isinstance(before, dict) else None,
-        )
 
     def _log_without_row(self, event: StripeJson, name: str) -> None:
         kind = f"{str(event.get('type'))[:80]} ({name[:60]})"
@@ -379,19 +428,19 @@ class Feed:
 
     # What to do about them
 
-    def _fold(self, stretch: _Stretch, *, reached_end: bool) -> Iterator[Item]:
-        stretch.whole = reached_end
-        stretch.folded = True
+    def _fold(self, stretch: _Stretch) -> Iterator[Item]:
+        """Fold what a stretch has brought so far, and begin what comes of it."""
         folded = self._lookback.fold(stretch.new, list(stretch.read))
         for event_id, second in stretch.read.items():
             self._lookback.note(event_id, second)
         stretch.new = []
+        before = set(self._units)
         doubted = self._lists_in_doubt(folded)
         for each in sorted(folded, key=lambda each: each.newest.created):
             self._begin_unit(each, doubted.pop(each.newest.identity, frozenset()), secrets=stretch.secrets)
         for identity, paths in doubted.items():
             self._read_parent(identity, paths, folded)
-        yield from self._deliver(list(self._units))
+        yield from self._deliver(self._units - before)
 
     def _begin_unit(self, folded: Folded, again: frozenset[str], *, secrets: bool) -> None:
         newest = folded.newest
@@ -408,7 +457,7 @@ class Feed:
             self._read_again(refresh.of, {"id": newest.identity[1]}, also, "events that name a list")
             return
         if folded.late:
-            if not _brings_children(name, folded.changed):
+            if not brings_children(name, folded.changed):
                 return
             reason: str | None = "late events"
         else:
@@ -420,7 +469,7 @@ class Feed:
             return  # nobody can say more than the event that was listed before it
         unit = Unit(cause=cause)
         self._units.add(unit)
-        if newest.type in _gone_after(newest):
+        if newest.type in gone_after(newest):
             self._gather.take_gone(unit, name, self._key(name, newest.json), unit.as_of(0))
             return
         source = Source(as_of=unit.as_of(0), secrets=secrets)
@@ -433,11 +482,11 @@ class Feed:
         newest = folded.newest
         if folded.tied:
             return "ties"
-        if newest.type in _gone_after(newest):
+        if newest.type in gone_after(newest):
             return None
         if newest.version != self._api_version:
             return "versions"
-        fields = _only_expanded(newest.identity[0])
+        fields = only_expanded(newest.identity[0])
         if any(each not in newest.json for each in fields):
             return "expansions"
         return None
@@ -447,10 +496,10 @@ class Feed:
 
         Which came first, nobody can say; so the list is read again.
         """
-        told = {each.newest.identity: each.newest.created for each in folded if _told_lists(each.newest)}
+        told = {each.newest.identity: each.newest.created for each in folded if told_lists(each.newest)}
         doubted: dict[Identity, frozenset[str]] = {}
         for each in folded:
-            for owner, path in _owners(each.newest.identity[0]):
+            for owner, path in owners(each.newest.identity[0]):
                 parent = changes.reference_id(each.newest.json.get(stream_name(owner)))
                 identity: Identity = (owner, parent or "")
                 earlier = path in self._lists_told.get(identity, ()) and self._lookback.second_of(identity)
@@ -488,7 +537,7 @@ class Feed:
             for root in root_lists():
                 if root.single and name in root.objects:
                     return root.path, root.path  # the account itself is not one of its connected accounts
-        return _retrieval(STRIPE_OBJECTS[name], json_object)
+        return retrieval(STRIPE_OBJECTS[name], json_object)
 
     def _take_object(self, purpose: ReadPurpose, answer: Answer) -> Iterator[Item]:
         unit, name = purpose.unit, purpose.name
@@ -520,98 +569,18 @@ class Feed:
     # Delivery
 
     def _deliver(self, units: Collection[Unit]) -> Iterator[Item]:
-        """Yield what is complete; when nothing is open any more, the stretch is in."""
-        for unit in units:
-            if unit in self._units and unit.open == 0:
-                self._units.discard(unit)
-                yield from self._gather.contents(unit)
-        stretch = self._stretch
-        if stretch is None or not stretch.folded or self._units:
-            return
-        self._stretch = None
-        if self._slices_from is not None:
-            if stretch.count > _SLICE_EVENTS:
-                self._slice_seconds = max(1, self._slice_seconds // 2)
-            elif stretch.count < _SLICE_EVENTS // 4:
-                self._slice_seconds = min(_LONGEST_SLICE_SECONDS, self._slice_seconds * 2)
-            self._begin_slice()
-        as_of = stretch.as_of if stretch.end is None else stretch.end
-        yield Polled(
-            as_of=as_of if stretch.whole else None,
-            new=stretch.count,
-            names=frozenset(stretch.names),
-            deleted=frozenset(stretch.deleted),
-        )
+        """Yield what is complete, and how far all is in by that."""
+        done = [unit for unit in units if unit in self._units and unit.open == 0]
+        for unit in done:
+            self._units.discard(unit)
+            yield from self._gather.contents(unit)
+        for _, before in self._ends:
+            before.difference_update(done)
+        if done:
+            self._go_on()
+            yield from self._reached()
 
-
-def _gone_after(announced: Announcement) -> Collection[str]:
-    """Return the event types after which an object is gone."""
-    stripe_object = STRIPE_OBJECTS.get(announced.identity[0])
-    if stripe_object is None:
-        return ()
-    identifier = announced.identity[-1]
-    return (
-        *stripe_object.deleted_by,
-        *(event for event, begins in stripe_object.gone_after.items() if identifier.startswith(begins)),
-    )
-
-
-def _retrieval(stripe_object: StripeObject, json_object: StripeJson) -> tuple[str, str] | None:
-    """Return the path that answers an object, and the path's form; None if none does."""
-    if str(json_object.get("id", "")).startswith(stripe_object.not_retrieved):
-        return None
-    for form in stripe_object.retrieve:
-        names = _PLACEHOLDER.findall(form)
-        values = {name: changes.reference_id(json_object.get(name)) for name in names}
-        if None not in values.values():
-            path = _PLACEHOLDER.sub(lambda match: quote(values[match[1]] or "", safe=""), form)  # noqa: B023 - used at once
-            return path, form
-    return None
-
-
-@cache
-def _brought_by(name: str) -> frozenset[str]:
-    """Return the types of which an object of this type can bring rows when an event tells of it."""
-    stripe_object = STRIPE_OBJECTS[name]
-    return frozenset(
-        {
-            name,
-            *stripe_object.dependents.values(),
-            *(child for each in stripe_object.embedded for child in each.objects),
-            *(child for _, each in asks_of(name, after_event=True) for child in each.objects),
-        }
-    )
-
-
-@cache
-def _only_expanded(name: str) -> tuple[str, ...]:
-    """Return the fields that become columns, and are there only when they are asked for."""
-    stripe_object = STRIPE_OBJECTS[name]
-    lists = {each.field for each in stripe_object.embedded}
-    return tuple(each for each in stripe_object.expand if each not in lists and each not in stripe_object.dependents)
-
-
-def _told_lists(announced: Announcement) -> bool:
-    """Whether an event's payload holds lists."""
-    stripe_object = STRIPE_OBJECTS.get(announced.identity[0])
-    return stripe_object is not None and any(each.field in announced.json for each in stripe_object.embedded)
-
-
-@cache
-def _owners(name: str) -> tuple[tuple[str, str], ...]:
-    """Return the types that hold a list of this type, if it has events of its own, and the path of the list."""
-    if name not in STRIPE_OBJECTS or not STRIPE_OBJECTS[name].events:
-        return ()
-    return tuple(
-        (owner, each.completed_by)
-        for owner, stripe_object in STRIPE_OBJECTS.items()
-        for each in stripe_object.embedded
-        if name in each.objects and each.completed_by
-    )
-
-
-def _brings_children(name: str, changed: frozenset[str] | None) -> bool:
-    """Whether what an event says has changed is a reason to read child lists, though the object itself is known."""
-    return changed is not None and any(
-        ask.on_event and not changed.isdisjoint(ask.changed) for ask, _ in asks_of(name, after_event=True)
-    )
+    def _reached(self) -> Iterator[Item]:
+        """Yield up to when everything is in, if no unit stands before that any more."""
+        while self._ends and not self._ends[0][1]:
+            yield UpTo(second=self._ends.pop(0)[0])

@@ -9,8 +9,7 @@ is handed to them on the spot. So the first stream's turn is the whole pass.
 
 Invariants:
 * what a bookmark says has been delivered before the `Checkpoint` that writes it;
-* no `Checkpoint` lies between a parent and its children;
-* one poll at a time.
+* no `Checkpoint` lies between a parent and its children.
 """
 
 import logging
@@ -24,7 +23,7 @@ from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock, unix
 from tap_stripe_events.families import hinted_lists, hung_on, names_by_stream
-from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied
+from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.listing import Activate, Listing, Warnings, listable, partial_windows
@@ -33,6 +32,7 @@ from tap_stripe_events.objects import StripeList, stream_name
 from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
+_TOLD_STATE_SECONDS = 0.2  # the least time between a STATE and one that covers what was read again since
 _IDLE_STATE_SECONDS = 10.0  # and the longest, while the feed brings nothing
 _WHOLE_POLL_SECONDS = 10.0  # how often the whole lookback is read
 _POLL_WHILE_LISTING_SECONDS = 60.0  # how often the feed is read beside a listing, in a run that ends
@@ -150,6 +150,7 @@ class Run:
         self._without_feed = not feed
         self._following = False
         self._moved = False  # a bookmark has moved that no STATE tells of
+        self._told = False  # the feed has brought rows that no STATE covers
         self._hinted_since: set[str] = set()  # the streams that events hinted at since the present refresh began
         self._wants_feed = feed
         self._feed_denied_at = 0.0
@@ -278,8 +279,6 @@ class Run:
             self._next_whole = now + _WHOLE_POLL_SECONDS
 
     def _take_poll(self, polled: Polled) -> Iterator[Item]:
-        if polled.as_of is not None:
-            self._bookmarks.move_events(self._followed(), polled.as_of)
         self._bookmarks.polled(self._clock.now())
         for root in {each for name in polled.names for each in hinted_lists(name)}:
             for name in self._selected.intersection(root.objects):
@@ -289,8 +288,7 @@ class Run:
                 self._next_plan = self._clock.monotonic()
                 for lost in hung_on(name) & self._selected & set(listable().values()):
                     self._bookmarks.make_listing_due(stream_name(lost), f"a {stream_name(name)} was deleted")
-        idle = self._clock.monotonic() - self._last_state >= _IDLE_STATE_SECONDS
-        if polled.new or idle or not self._following:
+        if polled.new:
             yield from self._checkpoint()
 
     def _hint(self, name: str, names: Collection[str]) -> None:
@@ -465,7 +463,7 @@ class Run:
         return [*found, self._listing[1]] if self._listing is not None else found
 
     def _nothing_left(self) -> bool:
-        return not self._feed.polling and self._listing is None and self._refresh is None and not self._hinted()
+        return not self._feed.busy and self._listing is None and self._refresh is None and not self._hinted()
 
     def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
         """Send requests, take answers, and begin what falls due, until there is nothing left to do."""
@@ -510,13 +508,15 @@ class Run:
             self._finish_refresh(self._refresh)
             self._refresh = None
         now = self._clock.monotonic()
-        if self._moved and now - self._last_state >= _STATE_SECONDS:
+        since = now - self._last_state
+        told = self._told and since >= _TOLD_STATE_SECONDS
+        if told or (self._moved and since >= _STATE_SECONDS) or (self._following and since >= _IDLE_STATE_SECONDS):
             yield from self._checkpoint()
         if now - self._last_progress >= (_FOLLOW_PROGRESS_SECONDS if self._following else _PROGRESS_SECONDS):
             self._log_progress("Following" if self._following and self._listing is None else "Reading")
 
     def _checkpoint(self) -> Iterator[Item]:
-        self._moved = False
+        self._moved = self._told = False
         self._last_state = self._clock.monotonic()
         yield Checkpoint()
 
@@ -541,6 +541,7 @@ class Run:
         for item in items:
             if isinstance(item, Change):
                 yield self._delivery(item, listing)
+                self._told = self._told or source is self._feed
             elif listing is not None:
                 yield from self._take_listed(listing, item)
             else:
@@ -563,6 +564,8 @@ class Run:
         match item:
             case Polled():
                 yield from self._take_poll(item)
+            case UpTo():
+                self._bookmarks.move_events(self._followed(), item.second)
             case FeedDenied():
                 self._deny_feed(item)
             case StreamDenied():
