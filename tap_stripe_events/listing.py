@@ -191,18 +191,6 @@ class Listing:
         return self._bookmarks.livemode or roots_of(name, optional=True) <= self._needed
 
 
-def partial_windows(name: str, since: int | None) -> Mapping[StripeList, tuple[OpenWindow, ...]]:
-    """Return a reading of the lists of a type's own, or of what was created since a second where they can say so."""
-    return {
-        root: tuple(
-            OpenWindow(path=root.path, parameters=dict(each), start=since if root.created else None)
-            for each in root.passes
-        )
-        for root in root_lists()
-        if name in root.objects
-    }
-
-
 @cache
 def listable() -> Mapping[str, str]:
     """Return stream → object type of all that can be listed at all."""

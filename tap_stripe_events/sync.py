@@ -18,18 +18,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
-from tap_stripe_events.bookmarks import Bookmarks, Hint
+from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
-from tap_stripe_events.clock import Clock, unix
-from tap_stripe_events.families import hinted_lists, hung_on, names_by_stream
+from tap_stripe_events.clock import Clock
+from tap_stripe_events.families import hung_on, names_by_stream
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
-from tap_stripe_events.listing import Activate, Listing, Warnings, listable, partial_windows
+from tap_stripe_events.listing import Activate, Listing, Warnings, listable
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
-from tap_stripe_events.objects import StripeList, stream_name
+from tap_stripe_events.objects import stream_name
 from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
+from tap_stripe_events.refresh import Refreshes
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
 _TOLD_STATE_SECONDS = 0.2  # the least time between a STATE and one that covers what was read again since
@@ -85,21 +86,6 @@ class Pace:
     rhythm: Rhythm
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Refresh:
-    """A look at lists that proves nothing about what is absent.
-
-    Attributes:
-        backfill: The reading.
-        since: Stream → the second from which what was created is read; None: all.
-        second: When it began.
-    """
-
-    backfill: Backfill
-    since: dict[str, int | None]
-    second: int
-
-
 Item = Delivery | Activate | Checkpoint | CaughtUp | None
 
 
@@ -146,21 +132,20 @@ class Run:
         )
         self._warnings = Warnings()
         self._listing: tuple[Listing, Backfill] | None = None
-        self._refresh: _Refresh | None = None
+        self._refreshes = Refreshes(
+            client=client,
+            bookmarks=bookmarks,
+            selected=selected,
+            floor=floor,
+            lookback_seconds=pace.lookback_seconds,
+        )
         self._without_feed = not feed
         self._following = False
         self._moved = False  # a bookmark has moved that no STATE tells of
         self._told = False  # the feed has brought rows that no STATE covers
-        self._hinted_since: set[str] = set()  # the streams that events hinted at since the present refresh began
         self._wants_feed = feed
         self._feed_denied_at = 0.0
         self._delivered: dict[str, int] = {}
-        self._pending: dict[str, tuple[str, str]] = {
-            each.stream: (each.pending.field, each.pending.value)
-            for each in STRIPE_OBJECTS.values()
-            if each.pending is not None and each.name in self._selected
-        }
-        self._pending_seen: dict[str, int] = {}  # stream → second of the oldest such row that a refresh brought
         now = self._clock.monotonic()
         self._next_poll = self._next_plan = self._next_hint = now
         self._next_whole = self._last_state = self._last_progress = now
@@ -280,9 +265,7 @@ class Run:
 
     def _take_poll(self, polled: Polled) -> Iterator[Item]:
         self._bookmarks.polled(self._clock.now())
-        for root in {each for name in polled.names for each in hinted_lists(name)}:
-            for name in self._selected.intersection(root.objects):
-                self._hint(name, polled.names)
+        self._refreshes.hint(polled.names)
         for name in polled.deleted:
             if STRIPE_OBJECTS[name].swept_after:
                 self._next_plan = self._clock.monotonic()
@@ -290,16 +273,6 @@ class Run:
                     self._bookmarks.make_listing_due(stream_name(lost), f"a {stream_name(name)} was deleted")
         if polled.new:
             yield from self._checkpoint()
-
-    def _hint(self, name: str, names: Collection[str]) -> None:
-        """Note that events of some types hint at new rows of a type without events."""
-        pending = STRIPE_OBJECTS[name].pending
-        stream = stream_name(name)
-        self._hinted_since.add(stream)
-        if pending is not None and not pending.hints.isdisjoint(names):
-            self._bookmarks.set_refresh_due(stream, Hint.PENDING)
-        elif self._bookmarks.refresh_due(stream) is None:
-            self._bookmarks.set_refresh_due(stream, Hint.CREATED)
 
     def _deny_feed(self, denied: FeedDenied) -> None:
         self._feed_denied_at = self._clock.monotonic()
@@ -335,7 +308,7 @@ class Run:
         bookmarks, rhythm = self._bookmarks, self._rhythm()
         under_way = {names_by_stream()[stream]: began for stream, began in bookmarks.listings().items()}
         anew: dict[str, str] = {}
-        partly: dict[str, int | None] = {}
+        partly: dict[str, Task] = {}
         for stream, name in listable().items():
             if name not in self._selected:
                 continue
@@ -347,7 +320,7 @@ class Run:
                 bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=task is Task.BACKFILL)
                 anew[name] = reason
             elif task is not Task.NOTHING:
-                partly[name] = self._created_since(name, pending=True) if task is Task.CATCH_UP else None
+                partly[name] = task
         for reason in dict.fromkeys(anew.values()):
             streams = sorted(stream_name(name) for name, why in anew.items() if why == reason)
             shown = ", ".join(streams) if len(streams) <= _NAMES_SHOWN else f"{len(streams)} streams"
@@ -355,7 +328,7 @@ class Run:
         if under_way or anew:
             self._begin_listing(under_way.keys() | anew.keys(), anew)
         if partly:
-            self._begin_refresh(partly)
+            self._refreshes.begin(partly)
 
     def _rhythm(self) -> Rhythm:
         rhythm = self._pace.rhythm
@@ -401,69 +374,18 @@ class Run:
         self._listing = (listing, backfill)
         self._moved = True
 
-    def _created_since(self, name: str, *, pending: bool) -> int | None:
-        """Return from when to read what was created; None: from the beginning.
-
-        Args:
-            name: The object type.
-            pending: Whether to go back to the oldest row that may have changed since in silence.
-        """
-        stream = stream_name(name)
-        known = max(self._bookmarks.refreshed_at(stream) or 0, self._bookmarks.listed_at(stream) or 0)
-        if not known:
-            return None
-        since = known - self._pace.lookback_seconds
-        oldest = self._bookmarks.pending_from(stream)
-        return min(since, oldest) if pending and oldest is not None else since
-
-    def _begin_refresh(self, since: dict[str, int | None]) -> None:
-        windows: dict[StripeList, Any] = {}
-        for name, second in since.items():
-            windows |= partial_windows(name, second)
-        reason = "refreshes"
-        backfill = Backfill(
-            client=self._client,
-            windows=windows,
-            selected=since,
-            account_id=self._bookmarks.account_id,
-            floor=self._floor,
-            reason=reason,
-        )
-        by_stream = {stream_name(name): second for name, second in since.items()}
-        self._hinted_since.clear()
-        second = self._client.stripe_clock.second()
-        self._pending_seen.clear()
-        self._refresh = _Refresh(backfill=backfill, since=by_stream, second=second)
-
-    def _hinted(self) -> list[str]:
-        """Return the types whose lists events hint at; those that are just being listed can wait."""
-        listed = self._listing[0].names if self._listing is not None else frozenset()
-        return [
-            name
-            for stream, name in listable().items()
-            if name in self._selected
-            and name not in listed
-            and self._bookmarks.refresh_due(stream) is not None
-            and self._bookmarks.backfilled(stream)
-            and self._bookmarks.denied(stream) is None
-        ]
-
-    def _follow_hints(self, names: Collection[str]) -> None:
-        """Look at the lists that events hint at."""
-        self._next_hint = self._clock.monotonic() + _HINT_SECONDS
-        hints = {name: self._bookmarks.refresh_due(stream_name(name)) for name in names}
-        self._begin_refresh(
-            {name: self._created_since(name, pending=hint is Hint.PENDING) for name, hint in hints.items()}
-        )
-
     # The loop
 
     def _backfills(self) -> list[Backfill]:
-        found = [self._refresh.backfill] if self._refresh is not None else []
+        found = [self._refreshes.backfill] if self._refreshes.backfill is not None else []
         return [*found, self._listing[1]] if self._listing is not None else found
 
     def _nothing_left(self) -> bool:
-        return not self._feed.busy and self._listing is None and self._refresh is None and not self._hinted()
+        idle = not self._feed.busy and self._listing is None and self._refreshes.backfill is None
+        return idle and not self._refreshes.hinted(self._being_listed())
+
+    def _being_listed(self) -> frozenset[str]:
+        return self._listing[0].names if self._listing is not None else frozenset()
 
     def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
         """Send requests, take answers, and begin what falls due, until there is nothing left to do."""
@@ -490,10 +412,12 @@ class Run:
     def _begin_due(self, now: float) -> None:
         if self._polls and now >= self._next_poll and not self._feed.polling:
             self._begin_poll(whole=now >= self._next_whole)
-        hints_due = now >= self._next_hint or not self._following
-        if hints_due and self._refresh is None and not self._feed.polling and (hinted := self._hinted()):
-            self._follow_hints(hinted)
-        if self._following and now >= self._next_plan and self._listing is None and self._refresh is None:
+        refreshing = self._refreshes.backfill is not None
+        free = not refreshing and not self._feed.polling and (now >= self._next_hint or not self._following)
+        if free and (hinted := self._refreshes.hinted(self._being_listed())):
+            self._next_hint = now + _HINT_SECONDS
+            self._refreshes.begin_hinted(hinted)
+        if self._following and now >= self._next_plan and self._listing is None and not refreshing:
             self._plan()
 
     def _settle(self) -> Iterator[Item]:
@@ -503,10 +427,10 @@ class Run:
             self._log_skipped(self._listing[1])
             self._listing = None
             self._moved = True
-        if self._refresh is not None and self._flight.is_idle(self._refresh.backfill):
-            self._refresh.backfill.check_finished()
-            self._finish_refresh(self._refresh)
-            self._refresh = None
+        refreshing = self._refreshes.backfill
+        if refreshing is not None and self._flight.is_idle(refreshing):
+            self._refreshes.finish()
+            self._moved = True
         now = self._clock.monotonic()
         since = now - self._last_state
         told = self._told and since >= _TOLD_STATE_SECONDS
@@ -519,20 +443,6 @@ class Run:
         self._moved = self._told = False
         self._last_state = self._clock.monotonic()
         yield Checkpoint()
-
-    def _finish_refresh(self, refresh: _Refresh) -> None:
-        for stream, since in refresh.since.items():
-            if self._bookmarks.denied(stream) is not None:
-                continue
-            oldest = self._bookmarks.pending_from(stream)
-            seen = self._pending_seen.get(stream)
-            if oldest is not None and since is not None and since > oldest:
-                seen = oldest if seen is None else min(oldest, seen)
-            self._bookmarks.set_pending_from(stream, seen)
-            if stream not in self._hinted_since:
-                self._bookmarks.set_refresh_due(stream, None)
-            self._bookmarks.refreshed(stream, refresh.second)
-        self._moved = True
 
     # Items
 
@@ -578,22 +488,8 @@ class Run:
     def _delivery(self, change: Change, listing: Listing | None) -> Delivery:
         stream = change.stream
         self._delivered[stream] = self._delivered.get(stream, 0) + 1
-        if stream in self._pending:
-            self._note_pending(change)
+        self._refreshes.note(change)
         return Delivery(change=change, version=listing.version(change) if listing is not None else None)
-
-    def _note_pending(self, change: Change) -> None:
-        """Remember the oldest row that is still to change in silence."""
-        column, value = self._pending[change.stream]
-        created = change.record.get("created")
-        if change.record.get(column) != value or not isinstance(created, str):
-            return
-        second = unix(created)
-        seen = self._pending_seen.get(change.stream)
-        self._pending_seen[change.stream] = second if seen is None else min(seen, second)
-        oldest = self._bookmarks.pending_from(change.stream)
-        if oldest is None or second < oldest:
-            self._bookmarks.set_pending_from(change.stream, second)
 
     def _log_skipped(self, backfill: Backfill) -> None:
         for child, count in backfill.skipped.items():
