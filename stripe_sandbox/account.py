@@ -157,7 +157,9 @@ class Account:
         previous = {name: record.body.get(name) for name, value in values.items() if record.body.get(name) != value}
         if not previous:
             return record
-        record.body = ordered({**record.body, **{name: values[name] for name in previous}})
+        known = previous.keys() <= record.body.keys()
+        body = {**record.body, **{name: values[name] for name in previous}}
+        record.body = body if known else ordered(body)
         self.store.put(record)
         if verb is not None:
             self.announce(record, verb, previous=previous)
@@ -286,7 +288,7 @@ def link_names(spec: Spec, object_type: str) -> frozenset[str]:
     return frozenset(names)
 
 
-_MORE_LINKS: Final = {"discount": ("customer",), "subscription_item": ("price",)}  # no list asks for them
+_MORE_LINKS: Final = {"discount": ("customer",), "event": ("type",), "subscription_item": ("price",)}
 _LINK_PARAMS: Final = frozenset(
     {
         "account",

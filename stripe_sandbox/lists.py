@@ -6,6 +6,7 @@ that has vanished, or that the list hides, is refused, as Stripe does.
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -160,6 +161,8 @@ class Lists:
             raise StripeError(500, f"A list of several types without a parent: {endpoint.path}", type="api_error")
         known = self._store.table(endpoint.objects[0]).link_names
         self._check_parents(endpoint, params)
+        if endpoint.path == _EVENTS:
+            return self._event_candidates(params), frozenset()
         path = LIST_ALIASES.get(endpoint.path, endpoint.path)
         links = [
             (name, value)
@@ -167,6 +170,15 @@ class Lists:
             if name in known and name not in PAGING and isinstance(value, str) and (path, name) not in _NOT_LINKS
         ]
         return self._store.candidates(endpoint.objects[0], links), frozenset(name for name, _ in links[:1])
+
+    def _event_candidates(self, params: Params) -> Candidates:
+        """All events, or those of the types that are asked for, where these are few."""
+        single = params.get("type")
+        types = as_list("types", params.get("types", "")) if single is None else [as_str("type", single)]
+        if single is not None and "*" in single:
+            types = fnmatch.filter(self._spec.events, single)
+        rare = self._store.rare_candidates("event", "type", types) if types else None
+        return rare if rare is not None else self._store.candidates("event")
 
     def _check_parents(self, endpoint: ListEndpoint, params: Params) -> None:
         """Refuse ids that name nothing. What was deleted may still be filtered by, but has no children of its own."""
@@ -241,4 +253,5 @@ class Lists:
         return self._renderer.page_bytes(record)
 
 
+_EVENTS: Final = "/v1/events"
 _NOT_LINKS: Final = frozenset({("/v1/invoices", "subscription")})

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EMBEDDED_LIMIT: Final = 10
 MAX_EXPAND_LEVELS: Final = 4
 
+_NEVER_SHOWN: Final = {owner: [name for o, name in NEVER_SHOWN if o == owner] for owner, _ in NEVER_SHOWN}
+
 Expand = dict[str, "Expand"]
 
 
@@ -37,7 +39,8 @@ def at_page_depth(body: Body) -> bytes:
 
 def ordered(body: Body) -> Body:
     """The body with its members in Stripe's order: id, object, then by name."""
-    return dict(sorted(body.items(), key=lambda item: (item[0] != "id", item[0] != "object", item[0])))
+    first = {name: body[name] for name in ("id", "object") if name in body}
+    return first | {name: body[name] for name in sorted(body)}
 
 
 def parse_expand(paths: Iterable[str], spec: Spec, object_types: Sequence[str], *, listed: bool) -> Expand:
@@ -107,22 +110,25 @@ class Renderer:
         for owner, path in sorted(INCLUDABLE):
             self._includable.setdefault(owner, []).append(path)
         self._embedding: dict[int, bool] = {}
+        self._fields_embedding: dict[str, tuple[str, ...]] = {}
 
     def body(self, record: Record, expand: Expand | None = None) -> Body:
         """The object as the API answers it."""
         wanted = expand or {}
         fields = self._spec.fields(record.object)
-        body = {
-            name: self._value(value, fields[name], wanted.get(name)) if name in fields else value
-            for name, value in record.body.items()
-            if (record.object, name) not in NEVER_SHOWN
-        }
+        body = dict(record.body)
+        for name in (*self._embedding_fields(record.object), *wanted):
+            if name in body and name in fields:
+                body[name] = self._value(record.body[name], fields[name], wanted.get(name))
+        for name in _NEVER_SHOWN.get(record.object, ()):
+            body.pop(name, None)
         for path in self._includable.get(record.object, ()):
             if not _requested(wanted, path):
                 _remove(body, path)
+        names = len(body)
         for embedded in self._embedded.get(record.object, ()):
             self._embed(body, record, embedded, wanted)
-        return ordered(body)
+        return ordered(body) if len(body) != names else body
 
     def values(self, object_type: str, values: Mapping[str, Any]) -> Body:
         """Some values of an object, as the API answers them."""
@@ -202,6 +208,15 @@ class Renderer:
             if gone is not None:
                 return self.stub(gone) if stub and "deleted" in self._spec.fields(name) else self.body(gone, expand)
         return value
+
+    def _embedding_fields(self, object_type: str) -> tuple[str, ...]:
+        """The fields of a type that hold whole objects also without being asked."""
+        known = self._fields_embedding.get(object_type)
+        if known is None:
+            fields = self._spec.fields(object_type)
+            known = tuple(name for name, shape in fields.items() if self._embeds(shape))
+            self._fields_embedding[object_type] = known
+        return known
 
     def _embeds(self, shape: Shape) -> bool:
         """Whether values of a shape hold whole objects also without being asked."""

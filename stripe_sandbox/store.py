@@ -15,11 +15,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+_RARE: Final = 10  # rare is one of so many, or fewer
 Body = dict[str, Any]
 Position = tuple[int, int, str]
 
@@ -266,6 +267,15 @@ class Store:
         return Candidates(
             stored, table.records.__getitem__, bulk=table.bulk, virtual=virtual, overridden=table.overridden
         )
+
+    def rare_candidates(self, object_type: str, name: str, values: Sequence[str]) -> Candidates | None:
+        """The stored objects of which a link is one of the values; None where they are many and a walk finds some."""
+        table = self.table(object_type)
+        found = [table.by_link.get((name, value), {}) for value in values]
+        if table.bulk is not None or sum(map(len, found)) * _RARE > len(table.order):
+            return None
+        positions = sorted(table.records[key].position for keys in found for key in keys)
+        return Candidates(positions, table.records.__getitem__)
 
     def candidates_of_types(self, object_types: Sequence[str], link: tuple[str, str]) -> Candidates:
         """The stored objects of several types that name the same parent."""

@@ -387,3 +387,21 @@ def test_everything_that_can_be_retrieved_by_id_is_there_and_gone_once_it_is_del
         if there != 200 or not (stub or after.status_code == 404):
             failed.append((path, there, after.status_code))
     assert failed == []
+
+
+def test_the_truth_agrees_with_what_the_lists_show(http: Http, sandbox: Sandbox) -> None:
+    ok(http.post("/v1/coupons", {"id": "X", "percent_off": 5, "duration": "forever"}))
+    kept, lost, left = (ok(http.post("/v1/customers", {"coupon": "X"}))["id"] for _ in range(3))
+    delete(http, f"/v1/customers/{lost}")
+    http.control("vanish", object="customer", id=left)
+    assert truth(http, "customer", "cash_balance") == [("cash_balance", kept), ("customer", kept)]
+    assert [key for _, key in truth(http, "discount")] == [ok(http.get(f"/v1/customers/{kept}"))["discount"]["id"]]
+    shown = {each["id"] for each in http.pages("/v1/events", {"limit": 100})}
+    assert {key for _, key in truth(http, "event")} == shown
+    spec = sandbox.account.spec
+    free = [each for each in spec.lists if "{" not in each.path and not each.required]
+    listed = {(each["object"], each["id"]) for endpoint in free for each in http.pages(endpoint.path)}
+    assert listed <= set(truth(http))
+    assert {name for name, _ in set(truth(http)) - listed} == {
+        *("account", "balance", "balance_settings", "cash_balance", "discount", "tax.settings"),
+    }
