@@ -4,7 +4,7 @@ Start it with ``python -m stripe_sandbox``, or in process with :class:`stripe_sa
 passes, in this order, ``server`` (bytes), ``faults`` (what is made to go wrong), ``api`` (keys, routes, errors), and
 then ``lists`` and ``rendering`` for what is read or ``writes`` for what is changed. ``account`` owns the state.
 
-Time passes in it: before a request is answered ``occurrences`` lets happen what is due, which ``due`` tells of an object
+Time passes in it: before a request is answered ``occurrences`` lets happen what is due, which ``due`` tells of objects
 and ``agenda`` keeps. What changes is announced by ``account``; ``feed`` decides how late and in which order the event
 shows, ``old_versions`` how it looks in an older API version. ``control`` is what one can do to the sandbox itself.
 """

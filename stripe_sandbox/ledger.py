@@ -38,6 +38,10 @@ class Ledger:
         """The pending transactions that have become available by now, in that order."""
         return [key for moment in sorted(self._pending) if moment <= now for key in self._pending[moment]]
 
+    def moments(self) -> list[int]:
+        """When pending transactions become available."""
+        return sorted(self._pending)
+
     def currencies(self) -> list[str]:
         """All currencies that there are sums of."""
         return sorted({currency for _, currency in self._sums})

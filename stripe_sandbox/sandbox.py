@@ -148,6 +148,8 @@ class Service:
         if self._state_file is not None and self._state_file.exists():
             saved = state.load(account, self._state_file, kind=self._kind)
             until = max(now, saved.saved_at)  # where a saved clock was ahead, it stays ahead
+            if not account.agenda.entries():
+                _begin_anew(account)
             if self._kind == "demo":
                 business.go_on(account, since=saved.saved_at, until=until)
         elif self._kind == "demo":
@@ -216,6 +218,16 @@ class Sandbox(Service):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _begin_anew(account: Account) -> None:
+    """Find out what is due of everything: for a state from a version that did not keep it."""
+    open_books(account)
+    for table in account.store.tables():
+        for record in table.records.values():
+            account.schedule(record)
+    for moment in account.ledger.moments():
+        account.agenda.note(moment, "settlement", "")
 
 
 def _own_objects(account: Account) -> None:

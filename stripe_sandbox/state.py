@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from stripe_sandbox.account import Account
 
-FORMAT: Final = 2
+FORMAT: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -296,3 +297,14 @@ def test_the_full_account_lives_through_a_year(make_sandbox: Callable[..., Sandb
     sandbox.run(schedule_everything)
     http = connect(sandbox)
     assert http.control("clock", advance=400 * DAY)["now"] == NOW + 400 * DAY
+
+
+def test_a_state_file_of_an_earlier_version_goes_on_too(tmp_path: Path) -> None:
+    before = Service(account="demo", now=NOW, state_file=tmp_path / "state")
+    before.save()
+    saved = json.loads((tmp_path / "state").read_bytes())
+    del saved["agenda"], saved["test_agendas"]
+    (tmp_path / "state").write_text(json.dumps(saved))
+    after = Service(account="demo", now=NOW + 40 * DAY, state_file=tmp_path / "state")
+    renewed = [i for i in after.account.store.table("invoice") if i.body["billing_reason"] == "subscription_cycle"]
+    assert max(invoice.created for invoice in renewed) > NOW + 35 * DAY
