@@ -1,21 +1,27 @@
 """A Stripe without a network, for tests of the sources: the client's interface over lists in memory.
 
-Answers come back in an order drawn from a seed, since in flight nothing keeps its order.
+Answers come back in an order drawn from a seed, since in flight nothing keeps its order. The feed is a list too: an
+event may show late, and ages out. An object is read by its own path, or out of the list that holds it.
 """
 
+import copy
 import random
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from tap_stripe_events.client import Answer, Request
+from tap_stripe_events.clock import Clock
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.limits import Refusal, Verdict, verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tap_stripe_events.object_table import API_VERSION
+from tap_stripe_events.plan import RETENTION_SECONDS
 
 NOW = 1_790_000_000
+EVENTS = "/v1/events"
+NO_PERMISSION = (403, "Having the 'rak_some_read' permission would allow this request to continue.")
+NOT_SET_UP = (400, "Your account is not set up to use Treasury.")
+NOT_EXPANDABLE = (400, "This property cannot be expanded (tiers).")
 
 
 class StandInClock:
@@ -28,6 +34,25 @@ class StandInClock:
         return self.now
 
 
+class MovingClock(Clock):
+    """The machine's clock and Stripe's, which moves when somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return NOW + self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def second(self) -> int:
+        return int(self.now())
+
+
 class StandInStripe:
     """Lists by path, newest first, with the `created` filter, cursors and refusals of the real ones."""
 
@@ -36,12 +61,14 @@ class StandInStripe:
     def __init__(self, lists: dict[str, list[dict[str, Any]]], *, in_flight: int = 8, seed: int = 0) -> None:
         self.lists = lists
         self.max_concurrent_requests = in_flight
-        self.stripe_clock = StandInClock()
+        self.stripe_clock: Any = StandInClock()
         self.requests: list[Request] = []
         self.refusals: dict[str, tuple[int, str]] = {}  # path → status, message
+        self.expand_refusals: dict[str, tuple[int, str]] = {}  # the same, for requests that expand something
         self.before_answer: Callable[[Request], None] = lambda _: None
         self._random = random.Random(seed)
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[tuple[Request, int]] = deque()
+        self._shown_at: dict[str, int] = {}  # event id → the second in which it shows in the feed
 
     @property
     def in_flight(self) -> int:
@@ -56,27 +83,76 @@ class StandInStripe:
 
     def submit(self, request: Request) -> None:
         assert self.in_flight < self.max_concurrent_requests
-        self._waiting.append(request)
+        self._waiting.append((request, self.stripe_clock.second()))
 
     def take(self, _timeout: float) -> Answer | None:
         if not self._waiting:
             return None
         self._waiting.rotate(self._random.randrange(len(self._waiting)))
-        request = self._waiting.popleft()
+        request, self._began = self._waiting.popleft()
         self.requests.append(request)
         self.before_answer(request)
         return self._answer(request)
 
+    def announce(
+        self,
+        kind: str,
+        json_object: dict[str, Any],
+        *,
+        created: int | None = None,
+        previous: dict[str, Any] | None = None,
+        version: str | None = API_VERSION,
+        late_by: int = 0,
+        last_of_second: bool = True,
+        **more: Any,
+    ) -> str:
+        """Put an event into the feed and return its id, which says nothing about its place.
+
+        Args:
+            kind: The event's type.
+            json_object: What it carries.
+            created: Its second; now, if it is not given.
+            previous: What it says the changed fields were before.
+            version: The API version that it is rendered in.
+            late_by: After how many seconds it shows.
+            last_of_second: It is listed before the other events of its second that are there.
+            more: Further fields of the event.
+        """
+        created = self.stripe_clock.second() if created is None else created
+        body: dict[str, Any] = {"object": copy.deepcopy(json_object)}
+        if previous is not None:
+            body["previous_attributes"] = previous
+        event = {
+            "id": f"evt_{self._random.getrandbits(80):020x}",
+            "object": "event",
+            "type": kind,
+            "created": created,
+            "api_version": version,
+            "data": body,
+            **more,
+        }
+        self._shown_at[event["id"]] = created + late_by
+        feed = self.lists.setdefault(EVENTS, [])
+        feed.insert(0 if last_of_second else len(feed), event)
+        return str(event["id"])
+
+    def asked(self, *, reason: str | None = None) -> list[str]:
+        """Return the paths that were asked for since the last time, in order, the feed's left out."""
+        found = [each.path for each in self.requests if reason in {None, each.reason} and each.path != EVENTS]
+        self.requests.clear()
+        return found
+
     def _answer(self, request: Request) -> Answer:
-        if request.path in self.refusals:
-            status, message = self.refusals[request.path]
+        expands = self.expand_refusals if "expand[]" in request.parameters else {}
+        if refusal := self.refusals.get(request.path) or expands.get(request.path):
+            status, message = refusal
             return self._refused(request, status, message=message)
         parameters = request.parameters
-        found = self.lists.get(request.path, [] if request.path == "/v1/events" else None)
+        found = self._found(request.path)
         if found is None:
             return self._refused(request, 404, code="resource_missing", message="No such object")
         if isinstance(found, dict):
-            return self._taken(request, found)
+            return self._taken(request, copy.deepcopy(found))
         found = [each for each in found if _matches(each, parameters)]
         found = sorted(found, key=lambda each: -each.get("created", 0))
         after = parameters.get("starting_after")
@@ -88,15 +164,73 @@ class StandInStripe:
         limit = parameters.get("limit", 10)
         return self._taken(request, {"object": "list", "data": found[:limit], "has_more": len(found) > limit})
 
+    def _found(self, path: str) -> Any:
+        """Return a list, or one object; None if there is none."""
+        if path == EVENTS:
+            now = self.stripe_clock.second()
+            return [
+                each
+                for each in self.lists.get(EVENTS, ())
+                if self._shown_at.get(each["id"], 0) <= now and each.get("created", now) > now - RETENTION_SECONDS
+            ]
+        if path in self.lists:
+            return self.lists[path]
+        parent, _, identifier = path.rpartition("/")
+        holds = self.lists.get(parent)
+        return next((each for each in holds if each.get("id") == identifier), None) if isinstance(holds, list) else None
+
     def _taken(self, request: Request, body: dict[str, Any]) -> Answer:
-        return Answer(request=request, verdict=Verdict.TAKE, body=body, as_of=self.stripe_clock.now)
+        return Answer(request=request, verdict=Verdict.TAKE, body=body, as_of=self._began)
 
     def _refused(
         self, request: Request, status: int, *, code: str = "none", message: str = "refused", parameter: str = "none"
     ) -> Answer:
         refusal = Refusal(status=status, code=code, parameter=parameter, message=message, request="req_1")
         meaning = verdict(status, {}, refusal)
-        return Answer(request=request, verdict=meaning, body=None, as_of=self.stripe_clock.now, refusal=refusal)
+        return Answer(request=request, verdict=meaning, body=None, as_of=self._began, refusal=refusal)
+
+
+class MovingStripe(StandInStripe):
+    """A Stripe whose time goes by: an answer takes its time, and so does waiting for one."""
+
+    def __init__(self, lists: dict[str, Any], *, in_flight: int = 8, seed: int = 0, latency: float = 0.02) -> None:
+        super().__init__(lists, in_flight=in_flight, seed=seed)
+        self.clock = self.stripe_clock = MovingClock()
+        self.latency = latency
+        self.asked_at: list[tuple[float, Request]] = []
+        self._to_come: list[tuple[float, Callable[[], Any]]] = []
+
+    def at(self, seconds: float, happens: Callable[[], Any]) -> None:
+        """Have something happen when the clock has reached so many seconds."""
+        self._to_come.append((seconds, happens))
+        self._to_come.sort(key=lambda each: each[0])
+
+    def submit(self, request: Request) -> None:
+        self.asked_at.append((self.clock.seconds, request))
+        super().submit(request)
+
+    def take(self, timeout: float) -> Answer | None:
+        wait = self.latency if self._waiting else max(timeout, 0.001)
+        if self._to_come and not self._waiting:
+            wait = min(wait, max(0.001, self._to_come[0][0] - self.clock.seconds))
+        self.clock.sleep(wait)
+        while self._to_come and self._to_come[0][0] <= self.clock.seconds:
+            self._to_come.pop(0)[1]()
+        return super().take(timeout)
+
+
+def poll(stripe: StandInStripe, feed: Any, since: int, *, whole: bool = True, **more: Any) -> list[Any]:
+    """Have the feed read once, and return all that it says."""
+    flight = Flight(stripe)  # type: ignore[arg-type]
+    feed.begin(since, whole=whole, **more)
+    items: list[Any] = []
+    while feed.polling:
+        flight.submit([feed])
+        taken = flight.take(0.0)
+        if taken is not None:
+            items += taken[1]
+    assert flight.is_idle(feed)
+    return items
 
 
 def drive(stripe: StandInStripe, source: Any) -> Iterator[Any]:

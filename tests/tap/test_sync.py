@@ -1,119 +1,15 @@
-"""Runs against lists in memory: what is left in a table when runs are cut short, selections change and keys may less.
+"""Runs against lists in memory: what is left in a table when runs are cut short or may not read all."""
 
-`Replica` is the least that a target does: rows and state are kept together at every STATE, an unchanged row keeps its
-as-of, and a finished listing removes what it did not see and nothing newer has touched.
-"""
-
-import copy
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import NOW, StandInStripe
+from replica import DAY, SELDOM, Replica
+from stand_in import NO_PERMISSION, NOT_SET_UP, NOW, StandInStripe
 
-from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import AS_OF, CHILDREN
-from tap_stripe_events.clock import Clock, unix
-from tap_stripe_events.listing import Activate
-from tap_stripe_events.plan import Rhythm
-from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
-
-DAY = 86_400
-EVERY_RUN = Pace(rhythm=Rhythm(sweep_seconds=0, full_sweep_seconds=0))  # everything is listed in every run
-SELDOM = Pace(rhythm=Rhythm(sweep_seconds=7 * DAY, full_sweep_seconds=30 * DAY))
-
-
-class HurriedClock(Clock):
-    """A clock on which every look is a second later, so that STATE is due whenever it may be."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-
-    def monotonic(self) -> float:
-        self._seconds += 1.0
-        return self._seconds
-
-
-class Replica:
-    """The rows that a target would hold, and the state beside them."""
-
-    def __init__(self, *, livemode: bool = True) -> None:
-        self._livemode = livemode
-        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
-        self.state: dict[str, Any] = {}
-        self._seen: dict[tuple[str, str], int | None] = {}
-
-    def run(
-        self,
-        stripe: Any,
-        *selected: str,
-        floor: int | None = None,
-        most_items: int | None = None,
-        until: Callable[[dict[str, Any]], bool] | None = None,
-        pace: Pace = EVERY_RUN,
-    ) -> bool:
-        """Run once; a run that is cut short keeps what its last STATE covers. Return whether it came to its end.
-
-        Args:
-            stripe: The stand-in.
-            selected: The object types.
-            floor: The start date.
-            most_items: Cut short after so many items.
-            until: Cut short after the first STATE whose bookmarks are so.
-            pace: How often lists are read.
-        """
-        state = copy.deepcopy(self.state)
-        bookmarks = Bookmarks(state)
-        bookmarks.claim("acct_1", livemode=self._livemode)
-        run = Run(client=stripe, bookmarks=bookmarks, selected=selected, floor=floor, pace=pace, clock=HurriedClock())
-        pending: list[Any] = []
-        for count, item in enumerate(run.until_caught_up()):
-            if most_items is not None and count >= most_items:
-                return False
-            if isinstance(item, Checkpoint):
-                self._keep(pending)
-                self.state = copy.deepcopy(state)
-                pending.clear()
-                if until is not None and until(state["bookmarks"]):
-                    return False
-            else:
-                pending.append(item)
-        assert not pending
-        return True
-
-    def ids(self, stream: str) -> set[str]:
-        return set(self.rows.get(stream, {}))
-
-    def bookmark(self, stream: str) -> dict[str, Any]:
-        return dict(self.state["bookmarks"][stream])
-
-    def _keep(self, pending: list[Delivery | Activate]) -> None:
-        for item in pending:
-            if isinstance(item, Activate):
-                self._sweep(item, self.rows.setdefault(item.stream, {}))
-                continue
-            stream = item.change.stream
-            rows = self.rows.setdefault(stream, {})
-            record = dict(item.change.record)
-            identifier = record["id"]
-            self._seen[stream, identifier] = item.version
-            for child, known in record.pop(CHILDREN, {}).items():
-                column = f"{stream}_id"
-                children = self.rows.setdefault(child, {})
-                for each in [key for key, row in children.items() if row.get(column) == identifier]:
-                    if each not in known:
-                        del children[each]
-            stored = rows.get(identifier)
-            if stored is None or {**stored, AS_OF: None} != {**record, AS_OF: None}:
-                rows[identifier] = record
-
-    def _sweep(self, item: Activate, rows: dict[str, dict[str, Any]]) -> None:
-        for identifier, row in list(rows.items()):
-            if unix(row[AS_OF]) * 1000 <= item.version and self._seen[item.stream, identifier] != item.version:
-                del rows[identifier]
+from tap_stripe_events.changes import AS_OF
 
 
 def account(**lists: Any) -> dict[str, Any]:
@@ -270,10 +166,6 @@ def test_charges_behind_a_test_clock_stay_when_charges_are_selected_in_mid_listi
     assert "ch_hidden" in replica.ids("charge")
 
 
-NO_PERMISSION = (403, "Having the 'rak_some_read' permission would allow this request to continue.")
-NOT_SET_UP = (400, "Your account is not set up to use Treasury.")
-
-
 @pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])
 def test_what_is_found_only_by_a_refused_list_stays(refusal: tuple[int, str]) -> None:
     path = "/v1/treasury/financial_accounts"
@@ -331,7 +223,7 @@ def test_a_refused_detour_denies_nobody_and_proves_nothing() -> None:
     replica = Replica()
     assert replica.run(stripe_at(0, lists), "customer")
     replica.rows["customer"]["cus_hidden"] = {"id": "cus_hidden", AS_OF: "2020-01-01T00:00:00Z"}  # behind a test clock
-    replica._seen["customer", "cus_hidden"] = None
+    replica.seen["customer", "cus_hidden"] = None
     stripe = stripe_at(1, lists)
     stripe.refusals["/v1/test_helpers/test_clocks"] = NO_PERMISSION
     assert replica.run(stripe, "customer")

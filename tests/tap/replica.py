@@ -1,0 +1,181 @@
+"""The least that a target does, so that tests can ask what is in the tables after a run.
+
+Rows and state are kept together at every STATE. A row changes only if what comes is not older; an unchanged row keeps
+its as-of; a delete leaves a tombstone; a copy that only fills a gap fills none where something is or was. A parent's
+complete list of children is applied if it is not older than the last one. A finished listing removes what it did not
+see and nothing newer has touched.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from tap_stripe_events.bookmarks import Bookmarks
+from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, GAP_FILLER, Change
+from tap_stripe_events.clock import Clock, unix
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.listing import Activate
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.plan import Rhythm
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
+
+DAY = 86_400
+EVERY_RUN = Pace(rhythm=Rhythm(sweep_seconds=0, full_sweep_seconds=0))  # everything is listed in every run
+SELDOM = Pace(rhythm=Rhythm(sweep_seconds=7 * DAY, full_sweep_seconds=30 * DAY))
+
+
+class HurriedClock(Clock):
+    """A clock on which every look is a second later, so that STATE is due whenever it may be."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def monotonic(self) -> float:
+        self._seconds += 1.0
+        return self._seconds
+
+
+class Tables:
+    """Rows by stream and key; the key is the id where the key is nothing else."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.tombstones: dict[tuple[str, str], str] = {}
+        self._lists: dict[tuple[str, str, str], str] = {}  # parent's stream and id, child's stream → as-of
+        self.seen: dict[tuple[str, str], int | None] = {}
+
+    def ids(self, stream: str) -> set[str]:
+        return set(self.rows.get(stream, {}))
+
+    def values(self, stream: str, column: str) -> dict[str, Any]:
+        return {key: row.get(column) for key, row in self.rows.get(stream, {}).items()}
+
+    def apply(self, items: Iterable[Any]) -> None:
+        """Take what a source or a run says, in its order; what is no record is left alone."""
+        for item in items:
+            match item:
+                case Change():
+                    self._take(item, None)
+                case Delivery():
+                    self._take(item.change, item.version)
+                case Activate():
+                    self._sweep(item)
+
+    def _take(self, change: Change, version: int | None) -> None:
+        stream, record = change.stream, dict(change.record)
+        identity = STRIPE_OBJECTS[names_by_stream()[stream]].key
+        key = ",".join(record[column] for column in (["id"] if "id" in identity else identity))
+        self.seen[stream, key] = version
+        lists = record.pop(CHILDREN, {})
+        self._take_row(stream, key, record)
+        for child, known in lists.items():
+            self._take_list(stream, key, child, known, record[AS_OF])
+
+    def _take_row(self, stream: str, key: str, record: dict[str, Any]) -> None:
+        rows = self.rows.setdefault(stream, {})
+        stored = rows.get(key)
+        known = stored[AS_OF] if stored is not None else self.tombstones.get((stream, key))
+        if known is not None and (record[AS_OF] == GAP_FILLER or moment_of(record[AS_OF]) < moment_of(known)):
+            return
+        if record.get(DELETED_AT):
+            rows.pop(key, None)
+            self.tombstones[stream, key] = record[AS_OF]
+        elif stored is None or {**stored, AS_OF: None} != {**record, AS_OF: None}:
+            rows[key] = {**(stored or {}), **record}
+            self.tombstones.pop((stream, key), None)
+
+    def _take_list(self, stream: str, key: str, child: str, known: list[str], as_of: str) -> None:
+        last = self._lists.get((stream, key, child))
+        if last is not None and moment_of(as_of) < moment_of(last):
+            return
+        self._lists[stream, key, child] = as_of
+        children = self.rows.setdefault(child, {})
+        for each in [name for name, row in children.items() if row.get(f"{stream}_id") == key]:
+            if each not in known and moment_of(children[each][AS_OF]) <= moment_of(as_of):
+                del children[each]
+                self.tombstones[child, each] = as_of
+
+    def _sweep(self, item: Activate) -> None:
+        rows = self.rows.setdefault(item.stream, {})
+        for key, row in list(rows.items()):
+            if unix(row[AS_OF]) * 1000 <= item.version and self.seen[item.stream, key] != item.version:
+                del rows[key]
+
+
+class Replica(Tables):
+    """Tables that runs of the tap fill, and the state beside them."""
+
+    def __init__(self, *, livemode: bool = True) -> None:
+        super().__init__()
+        self._livemode = livemode
+        self.state: dict[str, Any] = {}
+
+    def begin(
+        self,
+        stripe: Any,
+        *selected: str,
+        floor: int | None = None,
+        pace: Pace = EVERY_RUN,
+        clock: Clock | None = None,
+        feed: bool = True,
+    ) -> tuple[Run, dict[str, Any]]:
+        """Return a run that goes on where the tables are, and the state that it moves."""
+        state = copy.deepcopy(self.state)
+        bookmarks = Bookmarks(state)
+        bookmarks.claim("acct_1", livemode=self._livemode)
+        run = Run(
+            client=stripe,
+            bookmarks=bookmarks,
+            selected=selected,
+            floor=floor,
+            pace=pace,
+            clock=clock or HurriedClock(),
+            feed=feed,
+        )
+        return run, state
+
+    def run(
+        self,
+        stripe: Any,
+        *selected: str,
+        most_items: int | None = None,
+        until: Callable[[dict[str, Any]], bool] | None = None,
+        **how: Any,
+    ) -> bool:
+        """Run once; a run that is cut short keeps what its last STATE covers. Return whether it came to its end.
+
+        Args:
+            stripe: The stand-in.
+            selected: The object types.
+            most_items: Cut short after so many items.
+            until: Cut short after the first STATE whose bookmarks are so.
+            how: See `begin`.
+        """
+        run, state = self.begin(stripe, *selected, **how)
+        pending: list[Any] = []
+        for count, item in enumerate(run.until_caught_up()):
+            if most_items is not None and count >= most_items:
+                return False
+            if isinstance(item, Checkpoint):
+                self.keep(pending, state)
+                if until is not None and until(state["bookmarks"]):
+                    return False
+            else:
+                pending.append(item)
+        assert not pending
+        return True
+
+    def keep(self, pending: list[Any], state: dict[str, Any]) -> None:
+        """Take what a STATE covers, and the STATE."""
+        self.apply(pending)
+        self.state = copy.deepcopy(state)
+        pending.clear()
+
+    def bookmark(self, stream: str) -> dict[str, Any]:
+        return dict(self.state["bookmarks"][stream])
+
+
+def moment_of(as_of: str) -> datetime:
+    """Return a moment that can be compared; texts cannot, since only some have a fraction."""
+    return datetime.fromisoformat(as_of)
