@@ -201,6 +201,7 @@ class Feed:
         self._needs_doubted = 0
         self._unknown: set[str] = set()
         self._unexpandable: set[str] = set()
+        self._ignored: frozenset[str] = frozenset()
         self._ignore(frozenset())
 
     @property
@@ -218,29 +219,35 @@ class Feed:
         """Whether anything that was begun is not delivered yet."""
         return self.polling or self._rest is not None or bool(self._units)
 
+    @property
+    def ignored(self) -> frozenset[str]:
+        """The object types of which events are left out: what a poll says is in is not in for these."""
+        return self._ignored
+
     def _ignore(self, names: frozenset[str]) -> None:
+        if not self._ignored <= names:  # what was left out of them has not been read
+            self._lookback, self._lists_told = Lookback(), {}
         self._ignored = names
         wanted = self._selected - names
         self._gather = Gather(client=self._client, selected=wanted, account_id=self._account_id, floor=self._floor)
         self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & brought_by(name))
 
     def begin(self, since: int, *, whole: bool, ignored: frozenset[str] = frozenset()) -> None:
-        """Begin a poll, unless one is under way. What it brings ends with `Polled`, and if it is whole with `UpTo`.
+        """Begin a poll, unless one is under way, or anything with other types ignored. What it brings ends with `Polled`, and if it is whole with `UpTo`.
 
         Args:
             since: Everything announced up to this Unix time is in.
             whole: Whether to read the whole stretch since then; otherwise down to a page with nothing new.
             ignored: The object types that Stripe does not let be read: events about these are left out.
         """
-        if ignored != self._ignored and not self._units:
+        if ignored != self._ignored:
+            if self.busy:
+                return  # what is under way ends first, so that what it says is in is clear
             self._ignore(ignored)
         whole = whole and self._rest is None
         now = self._client.stripe_clock.second()
         start = max(since - self._lookback_seconds, now - RETENTION_SECONDS)
-        self._lookback.forget(start)
-        self._lists_told = {
-            each: paths for each, paths in self._lists_told.items() if self._lookback.second_of(each) is not None
-        }
+        self._forget(start)
         doubt_needs = now - self._needs_doubted >= _NEEDS_SECONDS
         if doubt_needs:
             self._needs_doubted = now
@@ -252,9 +259,17 @@ class Feed:
             self._slices_from = None
             self._begin_stretch(start, None, whole=whole)
 
+    def _forget(self, before: int) -> None:
+        """Forget what is not read again."""
+        self._lookback.forget(before)
+        self._lists_told = {
+            each: paths for each, paths in self._lists_told.items() if self._lookback.second_of(each) is not None
+        }
+
     def _begin_slice(self) -> None:
         start = self._slices_from
         assert start is not None  # noqa: S101 - called only while there is a slice
+        self._forget(start - self._lookback_seconds)
         end = start + self._slice_seconds
         if end >= self._client.stripe_clock.second() - self._lookback_seconds:
             self._slices_from = None

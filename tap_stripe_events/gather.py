@@ -163,7 +163,8 @@ class Gather:
         self._hold_gone(unit, Read(object=STRIPE_OBJECTS[name], id=key.get("id", ""), change=change))
 
     def _hold_gone(self, unit: Unit, found: Read) -> None:
-        lost = [stream_name(each) for each in found.object.takes_along if each in self._selected]
+        along = {*found.object.takes_along, *owned_child_types(found.object.name)}
+        lost = [stream_name(each) for each in sorted(along & self._selected)]
         if lost:
             found.change.record[CHILDREN] = {stream: [] for stream in lost}
         if found.object.name in self._selected:

@@ -38,6 +38,7 @@ _IDLE_STATE_SECONDS = 10.0  # and the longest, while the feed brings nothing
 _WHOLE_POLL_SECONDS = 10.0  # how often the whole lookback is read
 _POLL_WHILE_LISTING_SECONDS = 60.0  # how often the feed is read beside a listing, in a run that ends
 _CAUGHT_UP_SECONDS = 30  # how far behind a run that ends may leave the feed
+_MOST_CATCH_UPS = 10
 _PLAN_SECONDS = 60.0  # how often it is looked up what is due
 _HINT_SECONDS = 5.0  # the least time between two looks at lists that events hint at
 _PROGRESS_SECONDS = 5.0
@@ -243,8 +244,10 @@ class Run:
         return min((each for each in moments if each is not None), default=None)
 
     def _catch_up(self) -> Iterator[Item]:
-        """Read the feed until what it says is nearly the present."""
-        while not self._without_feed:
+        """Read the feed until what it says is nearly the present, or Stripe's time runs away."""
+        for _ in range(_MOST_CATCH_UPS):
+            if self._without_feed:
+                return
             self._begin_poll(whole=True)
             yield from self._drive(self._nothing_left)
             since = self._since()
