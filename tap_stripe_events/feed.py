@@ -233,7 +233,9 @@ class Feed:
         self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & brought_by(name))
 
     def begin(self, since: int, *, whole: bool, ignored: frozenset[str] = frozenset()) -> None:
-        """Begin a poll, unless one is under way, or anything with other types ignored. What it brings ends with `Polled`, and if it is whole with `UpTo`.
+        """Begin a poll, unless one is under way, or anything else and other types are to be ignored from now on.
+
+        What it brings ends with `Polled`, and if it is whole with `UpTo`.
 
         Args:
             since: Everything announced up to this Unix time is in.

@@ -478,7 +478,8 @@ class Run:
             case Polled():
                 yield from self._take_poll(item)
             case UpTo():
-                self._bookmarks.move_events(self._followed(), item.second)
+                ignored = {stream_name(each) for each in self._feed.ignored}  # of these nothing was delivered
+                self._bookmarks.move_events(set(self._followed()) - ignored, item.second)
             case FeedDenied():
                 self._deny_feed(item)
             case StreamDenied():

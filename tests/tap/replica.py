@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from stand_in import NOW, StandInStripe, poll
+
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, GAP_FILLER, Change
 from tap_stripe_events.clock import Clock, unix
 from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.feed import Feed, Polled, UpTo
 from tap_stripe_events.listing import Activate
-from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
@@ -179,3 +182,51 @@ class Replica(Tables):
 def moment_of(as_of: str) -> datetime:
     """Return a moment that can be compared; texts cannot, since only some have a fraction."""
     return datetime.fromisoformat(as_of)
+
+
+class Reader(Tables):
+    """Tables that nothing but the feed fills, and how far it was read.
+
+    Args:
+        stripe: The stand-in.
+        selected: The object types; all, if none is named.
+        since: Everything announced up to this second counts as read.
+    """
+
+    def __init__(
+        self,
+        stripe: StandInStripe,
+        *selected: str,
+        since: int = NOW,
+        account_id: str | None = "acct_1",
+        lookback: int = 60,
+        floor: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.stripe = stripe
+        self.since = since
+        self.feed = Feed(
+            client=stripe,  # type: ignore[arg-type]
+            selected=selected or tuple(STRIPE_OBJECTS),
+            account_id=account_id,
+            api_version=API_VERSION,
+            lookback=lookback,
+            floor=floor,
+        )
+        self.items: list[Any] = []
+
+    def poll(self, *, whole: bool = True, **how: Any) -> int:
+        """Read the feed once, wait for all that comes of it, and return how many events were new."""
+        self.items = poll(self.stripe, self.feed, self.since, whole=whole, **how)
+        self.apply(self.items)
+        self.since = max([self.since, *self.up_to])
+        return sum(each.new for each in self.items if isinstance(each, Polled))
+
+    @property
+    def up_to(self) -> list[int]:
+        """The seconds up to which all is in, as the last poll said."""
+        return [each.second for each in self.items if isinstance(each, UpTo)]
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        """Return the records of a stream that the last poll brought, in order."""
+        return [each.record for each in self.items if isinstance(each, Change) and each.stream == stream]

@@ -224,7 +224,7 @@ def poll(stripe: StandInStripe, feed: Any, since: int, *, whole: bool = True, **
     flight = Flight(stripe)  # type: ignore[arg-type]
     feed.begin(since, whole=whole, **more)
     items: list[Any] = []
-    while feed.polling:
+    while feed.busy:
         flight.submit([feed])
         taken = flight.take(0.0)
         if taken is not None:
