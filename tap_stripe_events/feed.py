@@ -37,7 +37,7 @@ from tap_stripe_events.announced import (
 from tap_stripe_events.changes import Change, StripeJson
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
-from tap_stripe_events.families import root_lists
+from tap_stripe_events.families import list_paths, root_lists
 from tap_stripe_events.fold import Announcement, Folded, Identity, Lookback
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
@@ -422,6 +422,7 @@ class Feed:
         found = carried(event)
         if found is None or (found[0] not in STRIPE_OBJECTS and found[0] not in REFRESHES):
             self._log_without_row(event, found[0] if found else "nothing known")
+            stretch.names.update(found[:1] if found else ())  # it may hint at a list all the same
             return
         announced = announcement(event, *found)
         if announced is None:
@@ -501,6 +502,8 @@ class Feed:
             return "ties"
         if newest.type in gone_after(newest):
             return None
+        if newest.type in STRIPE_OBJECTS[newest.identity[0]].doubtful_after:
+            return "doubtful deletions"
         if newest.version != self._api_version:
             return "versions"
         fields = only_expanded(newest.identity[0])
@@ -540,7 +543,7 @@ class Feed:
         path, endpoint = found
         unit = Unit(cause=cause, open=1)
         self._units.add(unit)
-        parameters: dict[str, Any] = {}
+        parameters: dict[str, Any] = {"limit": _PAGE} if endpoint in list_paths() else {}
         if name not in self._unexpandable and (expand := self._gather.children.expand_one(name)):
             parameters["expand[]"] = expand
         purpose = ReadPurpose(unit=unit, name=name, json=json_object)
@@ -563,12 +566,15 @@ class Feed:
                 source = Source(as_of=unit.as_of(answer.as_of), secrets=answer.secrets)
                 key = {**self._key(name, purpose.json), **self._gather.own_key(name)}
                 columns = {column: value for column, value in key.items() if column != "id"}
-                self._gather.take_object(unit, name, answer.body, source, columns)
+                # What has no path of its own may be in a list.
+                for each in changes.elements(answer.body) if answer.body.get("object") == "list" else [answer.body]:
+                    self._gather.take_object(unit, name, each, source, columns)
             case Verdict.GONE:
                 self._gather.take_gone(unit, name, self._key(name, purpose.json), unit.as_of(answer.as_of))
             case Verdict.DENIED | Verdict.NOT_EXPANDABLE if "expand[]" in answer.request.parameters:
                 self._unexpandable.add(name)
-                self._requests.append(replace(answer.request, parameters={}))
+                plain = {key: each for key, each in answer.request.parameters.items() if key != "expand[]"}
+                self._requests.append(replace(answer.request, parameters=plain))
                 return
             case Verdict.DENIED | Verdict.NOT_SET_UP:
                 not_set_up = answer.verdict is Verdict.NOT_SET_UP

@@ -2,8 +2,8 @@
 
 Rows and state are kept together at every STATE. A row changes only if what comes is not older; an unchanged row keeps
 its as-of; a delete leaves a tombstone; a copy that only fills a gap fills none where something is or was. A parent's
-complete list of children is applied if it is not older than the last one. A finished listing removes what it did not
-see and nothing newer has touched.
+complete list of children is applied if it is not older than the last one, and goes on counting for older rows. A
+finished listing removes what it did not see and nothing newer has touched.
 """
 
 import copy
@@ -45,7 +45,9 @@ class Tables:
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, dict[str, Any]]] = {}
         self.tombstones: dict[tuple[str, str], str] = {}
-        self._lists: dict[tuple[str, str, str], str] = {}  # parent's stream and id, child's stream → as-of
+        self._lists: dict[
+            tuple[str, str, str], tuple[str, list[str]]
+        ] = {}  # parent's stream and id, child's → as-of, ids
         self.seen: dict[tuple[str, str], int | None] = {}
 
     def ids(self, stream: str) -> set[str]:
@@ -81,18 +83,28 @@ class Tables:
         known = stored[AS_OF] if stored is not None else self.tombstones.get((stream, key))
         if known is not None and (record[AS_OF] == GAP_FILLER or moment_of(record[AS_OF]) < moment_of(known)):
             return
-        if record.get(DELETED_AT):
+        if record.get(DELETED_AT) or self._left_out(stream, key, record):
             rows.pop(key, None)
             self.tombstones[stream, key] = record[AS_OF]
         elif stored is None or {**stored, AS_OF: None} != {**record, AS_OF: None}:
             rows[key] = {**(stored or {}), **record}
             self.tombstones.pop((stream, key), None)
 
+    def _left_out(self, stream: str, key: str, record: dict[str, Any]) -> bool:
+        """Whether a list of its parent that is not older lacks a row."""
+        return any(
+            child == stream
+            and record.get(f"{parent}_id") == parent_key
+            and key not in known
+            and moment_of(record[AS_OF]) < moment_of(as_of)
+            for (parent, parent_key, child), (as_of, known) in self._lists.items()
+        )
+
     def _take_list(self, stream: str, key: str, child: str, known: list[str], as_of: str) -> None:
         last = self._lists.get((stream, key, child))
-        if last is not None and moment_of(as_of) < moment_of(last):
+        if last is not None and moment_of(as_of) < moment_of(last[0]):
             return
-        self._lists[stream, key, child] = as_of
+        self._lists[stream, key, child] = (as_of, known)
         children = self.rows.setdefault(child, {})
         for each in [name for name, row in children.items() if row.get(f"{stream}_id") == key]:
             if each not in known and moment_of(children[each][AS_OF]) <= moment_of(as_of):
