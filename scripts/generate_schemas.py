@@ -196,8 +196,13 @@ class Table:
             "nested": tuple(path for field, shape in fields.items() for path in self._nested(field, shape)),
             "events": events,
             "deleted_by": tuple(
-                each for each in events if each.endswith(".deleted") and each not in facts.NOT_DELETIONS
+                each
+                for each in events
+                if each.endswith(".deleted")
+                and each not in facts.NOT_DELETIONS
+                and each not in facts.DOUBTFUL_AFTER.get(name, ())
             ),
+            "doubtful_after": facts.DOUBTFUL_AFTER.get(name, ()),
             "gone_after": facts.GONE_AFTER.get(name, {}),
             "not_retrieved": facts.NOT_RETRIEVED.get(name, ()),
             "takes_along": facts.TAKES_ALONG.get(name, ()),
@@ -268,7 +273,7 @@ class Table:
             column, schema = self._column(field, shape)
             properties[column] = schema
         for parent in self._parents(name):
-            field = parent.rpartition(".")[2]
+            field = facts.PARENT_FIELDS.get((name, parent), parent.rpartition(".")[2])
             named = fields.get(field, {}).get("type") in {"string", "expandable"}
             schema = {"type": ["string", "null"]} | ({"x-field": field} if named else {})
             properties.setdefault(f"{stream(parent)}_id", schema)

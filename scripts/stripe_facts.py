@@ -196,6 +196,7 @@ EXPANDED: dict[str, tuple[str, ...]] = {
     "quote": ("line_items", "computed.upfront.line_items"),
     "plan": ("tiers",),
     "price": ("tiers", "currency_options"),
+    "treasury.transaction": ("entries",),
 }
 
 # The child list that completes an embedded list, where the generator cannot find it by path or parameter.
@@ -420,6 +421,7 @@ RETRIEVED_AT: dict[str, tuple[str, ...]] = {
     "bank_account": ("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
     "card": ("/v1/customers/{customer}/sources/{id}", "/v1/accounts/{account}/external_accounts/{id}"),
     "cash_balance": ("/v1/customers/{customer}/cash_balance",),
+    "source_transaction": ("/v1/sources/{source}/source_transactions",),  # a list, in which it is
     "tax.settings": ("/v1/tax/settings",),
     # The path for any tax id needs no customer, but not every key may use it.
     "tax_id": ("/v1/customers/{customer}/tax_ids/{id}", "/v1/tax_ids/{id}"),
@@ -432,7 +434,16 @@ NOT_RETRIEVED: dict[str, tuple[str, ...]] = {"payment_method": ("src_",)}
 GONE_AFTER: dict[str, dict[str, str]] = {"payment_method": {"payment_method.detached": "card_"}}
 
 # What goes with a deleted object, unannounced: the types whose rows name it in the column that is called after it.
-TAKES_ALONG: dict[str, tuple[str, ...]] = {"customer": ("bank_account", "card", "discount", "source", "tax_id")}
+# (What belongs to it by a list of its own goes too.)
+TAKES_ALONG: dict[str, tuple[str, ...]] = {
+    "customer": ("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
+}
+
+# Event types that sound like a deletion and may not be one: the object is read again to see.
+DOUBTFUL_AFTER: dict[str, tuple[str, ...]] = {"source": ("customer.source.deleted",)}
+
+# Parents that a child names in a field of another name.
+PARENT_FIELDS: dict[tuple[str, str], str] = {("fee_refund", "application_fee"): "fee"}
 
 # Deleted objects that take along what only further listings can tell.
 SWEPT_AFTER = frozenset({"test_helpers.test_clock"})

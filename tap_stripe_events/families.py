@@ -14,6 +14,12 @@ def root_lists() -> tuple[StripeList, ...]:
 
 
 @cache
+def list_paths() -> frozenset[str]:
+    """Return the paths that answer a list."""
+    return frozenset(each.path for each in STRIPE_LISTS if not each.single)
+
+
+@cache
 def asks_of(name: str, *, after_event: bool = False) -> tuple[tuple[Ask, StripeList], ...]:
     """Return the child lists that a record of this type may lead to, each with the rule.
 
@@ -106,6 +112,12 @@ def _leads_to(a_list: StripeList, seen: frozenset[str]) -> Iterator[str]:
             yield from embedded.objects
         for _, child in asks_of(name):
             yield from _leads_to(child, seen | {name})
+
+
+@cache
+def unlisted() -> frozenset[str]:
+    """Return the types that no list leads to: they arrive inside others, and in events."""
+    return frozenset(name for name in STRIPE_OBJECTS if not roots_of(name))
 
 
 @cache

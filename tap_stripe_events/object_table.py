@@ -906,7 +906,7 @@ STRIPE_OBJECTS = MappingProxyType(
             dependents=_fixed({"cash_balance": "cash_balance"}),
             events=("customer.created", "customer.deleted", "customer.updated"),
             deleted_by=("customer.deleted",),
-            takes_along=("bank_account", "card", "discount", "source", "tax_id"),
+            takes_along=("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
         ),
         "customer_balance_transaction": StripeObject(
             name="customer_balance_transaction",
@@ -1434,7 +1434,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "source.failed",
                 "source.refund_attributes_required",
             ),
-            deleted_by=("customer.source.deleted",),
+            doubtful_after=("customer.source.deleted",),
             kept_by=KeptBy.PARENTS,
             partly="states only",
             complete=False,
@@ -1449,6 +1449,7 @@ STRIPE_OBJECTS = MappingProxyType(
         ),
         "source_transaction": StripeObject(
             name="source_transaction",
+            retrieve=("/v1/sources/{source}/source_transactions",),
             events=("source.transaction.created", "source.transaction.updated"),
             complete=False,
             incomplete_because="found by source",
@@ -1722,6 +1723,7 @@ STRIPE_OBJECTS = MappingProxyType(
             name="treasury.transaction",
             retrieve=("/v1/treasury/transactions/{id}",),
             embedded=(EmbeddedList(field="entries", objects=("treasury.transaction_entry",), on_request=True),),
+            expand=("entries",),
             kept_by=KeptBy.SWEEPS,
         ),
         "treasury.transaction_entry": StripeObject(

@@ -153,6 +153,7 @@ class StripeObject:
         nested: Dotted fields inside hashes that hold whole objects whose own lists do not show them all.
         events: The event types that carry it.
         deleted_by: The event types after which it is gone.
+        doubtful_after: The event types after which it may be gone.
         gone_after: Event types after which it is gone if its id begins so.
         not_retrieved: How ids begin that no path answers, although the object lives.
         takes_along: Types whose rows are gone with it, unannounced: those that name it.
@@ -175,6 +176,7 @@ class StripeObject:
     nested: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     deleted_by: tuple[str, ...] = ()
+    doubtful_after: tuple[str, ...] = ()
     gone_after: Parameters = field(default_factory=lambda: MappingProxyType({}))
     not_retrieved: tuple[str, ...] = ()
     takes_along: tuple[str, ...] = ()

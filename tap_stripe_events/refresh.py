@@ -13,7 +13,7 @@ from tap_stripe_events.bookmarks import Bookmarks, Hint, OpenWindow
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import unix
-from tap_stripe_events.families import hinted_lists, root_lists
+from tap_stripe_events.families import hinted_lists, root_lists, unlisted
 from tap_stripe_events.listing import listable
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
@@ -133,7 +133,7 @@ class Refreshes:
         backfill = Backfill(
             client=self._client,
             windows=windows,
-            selected=since,
+            selected=since.keys() | (self._selected & unlisted()),
             account_id=self._bookmarks.account_id,
             floor=self._floor,
             reason="refreshes",

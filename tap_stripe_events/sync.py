@@ -22,7 +22,7 @@ from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock
-from tap_stripe_events.families import hung_on, names_by_stream
+from tap_stripe_events.families import hung_on, names_by_stream, unlisted
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
