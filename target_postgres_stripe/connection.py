@@ -33,7 +33,8 @@ SESSION_SETTINGS = (
     "SET standard_conforming_strings = on",
     "SET client_min_messages = warning",
     "SET temp_buffers = '64MB'",  # a batch
-    "SET random_page_cost = 1.1",  # a batch's keys are probed for, not joined with a scan of the table
+    "SET random_page_cost = 1.1",  # a batch's keys are probed for, not joined with a scan of the table,
+    "SET enable_seqscan = off",  # whatever is believed about a new table: where there is an index it is used
     "SET jit = off",
     "SET datestyle = 'ISO, YMD'",
 )

@@ -63,6 +63,11 @@ class Comparison(Fragments):
         statements = Statements(schema=self.schema, shape=self.shape, stage=self.stage, hard_delete=self.hard_delete)
         return statements.create_stage()
 
+    def index_stage(self) -> str:
+        """Find staged records by key, where many gather."""
+        key = ", ".join(quoted(column.name) for column in self.shape.key)
+        return f"CREATE INDEX ON pg_temp.{quoted(self.stage)} ({key})"
+
     def create_heard(self) -> str:
         """Create the table of keys and outcomes, which all comparisons of a stream share."""
         return f"CREATE TEMPORARY TABLE IF NOT EXISTS {quoted(self.heard)} (key jsonb PRIMARY KEY, outcome text)"
@@ -239,7 +244,12 @@ class Verification:
                 )
                 for stage in (f"arrived_{number}", f"kept_{number}")
             )  # fmt: skip
-            for statement in (arrived.create_stage(), kept.create_stage(), arrived.create_heard()):
+            for statement in (
+                arrived.create_stage(),
+                kept.create_stage(),
+                kept.index_stage(),
+                arrived.create_heard(),
+            ):
                 self._session.execute(statement)
         pairs.append(Pair(arrived=arrived, kept=kept))
 

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from messages import FILLER, TEXT, millis, record, schema, state
+from messages import FILLER, TEXT, activate, millis, record, schema, state
 
 INVOICE = schema("invoice", number=TEXT)
 LINE = schema("line_item", key=("invoice_id", "id"), description=TEXT)
@@ -151,3 +151,79 @@ def test_a_list_that_a_flattening_tap_sends_as_text_is_a_list(load, rows):
     load(INVOICE, LINE, invoice(["a", "b"], 1), line("a", 1), line("b", 1), state())
     load(INVOICE, LINE, record("invoice", id="in_1", as_of=5, children='{"line_item": ["a"]}'), state())
     assert rows(LIVE) == [("in_1", "a")]
+
+
+CUSTOMER = schema("customer", name=TEXT)
+TAX_ID = schema("tax_id", customer_id=TEXT, value=TEXT)
+CASH = schema("cash_balance", key=("customer_id",), currency=TEXT)
+EVERY_CHILD = {"tax_id": [], "cash_balance": []}
+
+
+def tax_id(name, as_of, customer="cus_1"):
+    return record("tax_id", id=name, customer_id=customer, value="v", as_of=as_of)
+
+
+def cash(as_of, customer="cus_1"):
+    return record("cash_balance", customer_id=customer, currency="usd", as_of=as_of)
+
+
+def customer_gone(second, children=EVERY_CHILD):
+    return record("customer", id="cus_1", gone=second, children=children)
+
+
+LIVE_CHILDREN = """
+SELECT id FROM stripe.tax_id WHERE _sdc_deleted_at IS NULL
+UNION ALL SELECT customer_id FROM stripe.cash_balance WHERE _sdc_deleted_at IS NULL ORDER BY 1
+"""
+FAMILY = (CUSTOMER, TAX_ID, CASH)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("seen", [False, True], ids=["parent never seen", "parent seen"])
+@pytest.mark.parametrize("batches", ["before", "after", "together, before", "together, after"])
+def test_a_deleted_parent_takes_its_children_along_in_any_order(load, rows, hard_delete, seen, batches):
+    parent = [record("customer", id="cus_1", name="x", as_of=1)] if seen else []
+    children = [tax_id("t1", 1), tax_id("t2", 5), cash(3), tax_id("other", 1, "cus_2")]
+    first, second = (children, [customer_gone(5)]) if batches.endswith("before") else ([customer_gone(5)], children)
+    separator = [] if batches.startswith("together") else [state()]
+    load(state(), *FAMILY, *parent, *first, *separator, *second, state(), hard_delete=hard_delete)
+    assert rows(LIVE_CHILDREN) == [("other",)]
+    if not hard_delete:
+        gone = "SELECT id, _sdc_deleted_at::text, value FROM stripe.tax_id WHERE customer_id = 'cus_1' ORDER BY 1"
+        assert rows(gone) == [("t1", "2026-01-01 00:00:05+00", "v"), ("t2", "2026-01-01 00:00:05+00", "v")]
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_children_of_a_deleted_parent_stay_gone_for_what_is_older_and_come_back_with_what_is_newer(
+    load, rows, hard_delete
+):
+    load(state(), *FAMILY, tax_id("t1", 1), customer_gone(5), state(), hard_delete=hard_delete)
+    load(state(), *FAMILY, tax_id("t1", 4), tax_id("t3", 5), cash(FILLER), cash(2), state(), hard_delete=hard_delete)
+    assert rows(LIVE_CHILDREN) == []
+    load(state(), *FAMILY, tax_id("t1", 6), state(), hard_delete=hard_delete)
+    assert rows(LIVE_CHILDREN) == [("t1",)]
+
+
+def test_children_that_are_newer_than_their_parents_delete_stay(load, rows):
+    load(state(), *FAMILY, tax_id("t1", 9), customer_gone(5), state())
+    assert rows(LIVE_CHILDREN) == [("t1",)]
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_delete_takes_children_along_although_a_sweep_of_the_parents_was_faster(load, rows, hard_delete):
+    load(state(), *FAMILY, record("customer", id="cus_1", name="x", as_of=1), tax_id("t1", 1), cash(1), state())
+    load(state(), *FAMILY, activate("customer", millis(10)), state(), hard_delete=hard_delete)
+    assert len(rows(LIVE_CHILDREN)) == 2
+    load(state(), *FAMILY, customer_gone(5), state(), hard_delete=hard_delete)
+    assert rows(LIVE_CHILDREN) == []
+
+
+def test_a_delete_that_names_a_child_stream_without_a_table_or_a_reference_is_no_concern(load, rows):
+    lists = {"tax_id": [], "source": [], "discount": []}
+    load(
+        state(), CUSTOMER, TAX_ID, schema("discount", coupon_id=TEXT), tax_id("t1", 1), customer_gone(5, lists), state()
+    )
+    assert rows("SELECT id FROM stripe.tax_id WHERE _sdc_deleted_at IS NULL") == []
+    source = schema("source", customer_id=TEXT)
+    load(state(), CUSTOMER, source, record("source", id="src_1", customer_id="cus_1", as_of=4), state())
+    assert rows("SELECT id FROM stripe.source WHERE _sdc_deleted_at IS NULL") == []

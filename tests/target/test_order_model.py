@@ -25,9 +25,9 @@ class Model:
         if as_of == 0:
             if name is not None and stored is None and key not in self.tombstones:
                 self.write(key, (0, name, None), version)
-        elif as_of >= max(self.floor, self.tombstones.get(key, LONG_AGO), self.seen.get(key, (0, LONG_AGO))[1]) and (
-            stored is None or as_of >= stored[0]
-        ):
+        elif as_of >= max(
+            self.floor_for(stored, name), self.tombstones.get(key, LONG_AGO), self.seen.get(key, (0, LONG_AGO))[1]
+        ) and (stored is None or as_of >= stored[0]):
             if name is None:
                 self.delete(key, as_of)
             elif stored is None or stored[1:] != (name, None):
@@ -38,6 +38,11 @@ class Model:
         if version is not None and not written:
             old = self.seen.get(key, (version, as_of))
             self.seen[key] = (max(version, old[0]), max(as_of, old[1]))
+
+    def floor_for(self, stored, name):
+        """A finished sweep is no objection to the delete of what it did not see."""
+        unseen = stored is None or stored[0] == 0
+        return LONG_AGO if name is None and unseen else self.floor
 
     def write(self, key, row, version):
         self.rows[key] = row

@@ -92,6 +92,41 @@ def test_a_state_that_is_behind_the_database_is_fine(load, rows):
     assert rows("SELECT id FROM stripe.customer") == [("a",)]
 
 
+def test_a_state_that_a_person_has_set_back_is_fine_and_is_what_the_status_then_says(load, rows):
+    """Rewound by a day: the same rows come again, and the moments with them."""
+    late = STARTED | {"backfill_finished_at": "2026-01-02T00:00:00Z", "events_as_of": "2026-01-05T00:00:00Z"}
+    rewound = late | {"events_as_of": "2026-01-04T00:00:00Z"}
+    load(state(), CUSTOMER, customer("a"), state(customer=late))
+    load(state(customer=rewound), CUSTOMER, customer("a"), state(customer=rewound))
+    assert rows("SELECT events_as_of::text FROM stripe._sync_status") == [("2026-01-04 00:00:00+00",)]
+    load(state(customer=late), CUSTOMER, state(customer=late))
+    assert rows("SELECT events_as_of::text FROM stripe._sync_status") == [("2026-01-05 00:00:00+00",)]
+
+
+@pytest.mark.parametrize("anew", [{"backfill_finished_at": None, "events_as_of": None}, {}])
+def test_a_stream_that_is_read_anew_sets_its_moments_back(load, rows, anew):
+    """Killed before that STATE was saved, the tap comes again with the one before, which once was true: not ahead."""
+    done = STARTED | {"backfill_finished_at": "2026-01-02T00:00:00Z", "events_as_of": "2026-01-03T00:00:00Z"}
+    load(state(), CUSTOMER, customer("a"), state(customer=done))
+    load(state(customer=done), CUSTOMER, state(customer=anew))
+    assert rows("SELECT backfill_finished_at, events_as_of FROM stripe._sync_status") == [(None, None)]
+    assert load(state(customer=done), CUSTOMER, state(customer=anew)) != []
+    with pytest.raises(StateAheadError, match="events_as_of = 2026-01-04"):
+        load(state(customer=done | {"events_as_of": "2026-01-04T00:00:00Z"}))
+
+
+def test_a_database_that_was_restored_from_yesterday_is_refused(load, connection):
+    """The same rows, sync and status as yesterday; the state is today's."""
+    yesterday, today = (STARTED | {"events_as_of": f"2026-01-0{day}T00:00:00Z"} for day in (4, 5))
+    load(state(), CUSTOMER, customer("a"), state(customer=yesterday))
+    connection.execute("CREATE TABLE backup AS SELECT * FROM stripe._sync_status")
+    load(state(customer=yesterday), CUSTOMER, customer("b"), state(customer=today))
+    connection.execute("TRUNCATE stripe._sync_status; INSERT INTO stripe._sync_status SELECT * FROM backup")
+    connection.execute("DELETE FROM stripe.customer WHERE id = 'b'")
+    with pytest.raises(StateAheadError, match="Restore the newer database, or clear the state"):
+        load(state(customer=today), CUSTOMER)
+
+
 def test_a_state_that_only_says_denied_is_not_ahead(load):
     assert load(state(customer={"denied": {"since": "2026-01-01T00:00:00Z", "reason": "no"}})) != []
 

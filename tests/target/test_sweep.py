@@ -90,6 +90,17 @@ def test_a_gap_filler_is_taken_after_a_finished_sweep(loaded, rows):
     assert rows(LIVE)[-1] == ("f", "x")
 
 
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("delete_comes_first", [False, True])
+def test_a_stale_copy_of_what_was_deleted_before_a_finished_sweep_does_not_live(
+    load, rows, hard_delete, delete_comes_first
+):
+    delete, copy = record("coupon", id="gone", gone=60), coupon("gone", FILLER)
+    messages = (delete, copy) if delete_comes_first else (copy, delete)
+    load(COUPON, swept("a"), activate("coupon", SWEEP), state(), *messages, state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x")]
+
+
 def test_what_is_pending_is_stored_before_a_version_is_activated(load, rows):
     load(COUPON, swept("a"), activate("coupon", SWEEP), coupon("b", 1), state())
     assert rows(LIVE) == [("a", "x")]
