@@ -370,7 +370,7 @@ class Run:
         backfill = Backfill(
             client=self._client,
             windows=listing.windows,
-            selected={*names, *(self._selected - set(listable().values()))},  # what no list shows is found in others
+            selected={*names, *(self._selected & unlisted())},  # these are found in others
             account_id=self._bookmarks.account_id,
             floor=self._floor,
         )
