@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import requests
-from oracle import GAP_FILLER, KEYS, Difference, Oracle, differences, table, table_names
+from oracle import GAP_FILLER, KEYS, Difference, Oracle, differences, key_of, parse_truth, table, table_names
 from pipeline import TIMEOUT_SECONDS
+from stripe_account import SHOWN_ON_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,13 +108,17 @@ class Rounds:
         """Let nothing happen for longer than events are late."""
         self.account.let_time_pass(LONGER_THAN_LATE)
 
-    def sweep(self) -> Outcome:
+    def sweep(self, **more: Any) -> Outcome:
         """Run, and list everything that events cannot keep fresh."""
         settings = self.pipeline.tap_settings
-        self.pipeline.tap_settings = {**settings, "sweep_interval_hours": 0}
+        self.pipeline.tap_settings = {**settings, "sweep_interval_hours": 0, **more}
         outcome = self.run()
         self.pipeline.tap_settings = settings
         return outcome
+
+    def drift(self) -> list[tuple[str, int]]:
+        """The streams of which a sweep had to mend rows that events should have kept right, and how many."""
+        return self.connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0").fetchall()
 
     def rewind(self, seconds: int) -> None:
         """Set back, in every bookmark, up to when everything is known to be in."""
@@ -123,7 +128,12 @@ class Rounds:
         """Return every cell that is not what Stripe has."""
         truth = self.account.truth()
         tables = ({table(each.object) for each in truth} | table_names(self.connection)) - without
-        found = differences(self.connection, Oracle(self.account.id).expect(truth), tables=tables)
+        oracle = Oracle(self.account.id)
+        expectation = oracle.expect(truth)
+        for each in parse_truth(self.account.lines(*SHOWN_ON_REQUEST)):  # a copy may lack what is shown on request
+            cells = oracle.cells(each.object, each.body, {})
+            expectation.copies[each.object][key_of(each.object, cells)].append(cells)
+        found = differences(self.connection, expectation, tables=tables)
         return found + [each for each in self._not_there(truth) if each.table in tables]
 
     def _not_there(self, truth: list[StripeObject]) -> Iterator[Difference]:
