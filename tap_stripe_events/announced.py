@@ -94,10 +94,11 @@ def only_expanded(name: str) -> tuple[str, ...]:
     return tuple(each for each in stripe_object.expand if each not in lists and each not in stripe_object.dependents)
 
 
-def told_lists(announced: Announcement) -> bool:
-    """Whether an event's payload holds lists."""
+def told_lists(announced: Announcement) -> frozenset[str]:
+    """Return the paths of the lists that an event's payload holds."""
     stripe_object = STRIPE_OBJECTS.get(announced.identity[0])
-    return stripe_object is not None and any(each.field in announced.json for each in stripe_object.embedded)
+    embedded = stripe_object.embedded if stripe_object is not None else ()
+    return frozenset(each.completed_by for each in embedded if each.completed_by and each.field in announced.json)
 
 
 @cache

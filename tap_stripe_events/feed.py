@@ -190,6 +190,7 @@ class Feed:
         self._floor = floor
         self._lookback = Lookback()
         self._lists_told: dict[Identity, frozenset[str]] = {}  # object → child lists that its newest event held
+        self._children_told: set[tuple[Identity, str, int]] = set()  # parent, its list, the second of a child's event
         self._requests: deque[Request] = deque()
         self._pages: deque[Request] = deque()  # the rest of a whole reading can wait
         self._poll: _Stretch | None = None
@@ -226,7 +227,7 @@ class Feed:
 
     def _ignore(self, names: frozenset[str]) -> None:
         if not self._ignored <= names:  # what was left out of them has not been read
-            self._lookback, self._lists_told = Lookback(), {}
+            self._lookback, self._lists_told, self._children_told = Lookback(), {}, set()
         self._ignored = names
         wanted = self._selected - names
         self._gather = Gather(client=self._client, selected=wanted, account_id=self._account_id, floor=self._floor)
@@ -250,10 +251,6 @@ class Feed:
         now = self._client.stripe_clock.second()
         start = max(since - self._lookback_seconds, now - RETENTION_SECONDS)
         self._forget(start)
-        doubt_needs = now - self._needs_doubted >= _NEEDS_SECONDS
-        if doubt_needs:
-            self._needs_doubted = now
-        self._gather.children.begin_poll(doubt_needs=doubt_needs)
         if whole and now - start > _SHORT_SECONDS:
             self._slices_from, self._slice_seconds = start, _SLICE_SECONDS
             self._begin_slice()
@@ -267,6 +264,7 @@ class Feed:
         self._lists_told = {
             each: paths for each, paths in self._lists_told.items() if self._lookback.second_of(each) is not None
         }
+        self._children_told = {each for each in self._children_told if each[2] >= before}
 
     def _begin_slice(self) -> None:
         start = self._slices_from
@@ -281,6 +279,11 @@ class Feed:
             self._begin_stretch(start, end, whole=True)
 
     def _begin_stretch(self, start: int, end: int | None, *, whole: bool) -> None:
+        now = self._client.stripe_clock.second()
+        doubt_needs = now - self._needs_doubted >= _NEEDS_SECONDS
+        if doubt_needs:
+            self._needs_doubted = now
+        self._gather.children.begin_poll(doubt_needs=doubt_needs)
         self._poll = _Stretch(start=start, end=end, whole=whole)
         self._request_page(self._poll, None)
 
@@ -454,18 +457,20 @@ class Feed:
         stretch.new = []
         before = set(self._units)
         doubted = self._lists_in_doubt(folded)
+        # Several objects may lead to one child list, which is asked for once: from where any of them has news.
+        since = min((each.since for each in folded), default=0) - self._lookback_seconds
         for each in sorted(folded, key=lambda each: each.newest.created):
-            self._begin_unit(each, doubted.pop(each.newest.identity, frozenset()), secrets=stretch.secrets)
+            self._begin_unit(each, since, doubted.pop(each.newest.identity, frozenset()), secrets=stretch.secrets)
         for identity, paths in doubted.items():
-            self._read_parent(identity, paths, folded)
+            self._read_parent(identity, since, paths)
         yield from self._deliver(self._units - before)
 
-    def _begin_unit(self, folded: Folded, again: frozenset[str], *, secrets: bool) -> None:
+    def _begin_unit(self, folded: Folded, since: int, again: frozenset[str], *, secrets: bool) -> None:
         newest = folded.newest
         name = newest.identity[0]
         cause = Cause(
             as_of=newest.created * 1000 + 999,
-            since=folded.since - self._lookback_seconds,
+            since=since,
             changed=folded.changed,
             again=again,
         )
@@ -516,21 +521,25 @@ class Feed:
 
         Which came first, nobody can say; so the list is read again.
         """
-        told = {each.newest.identity: each.newest.created for each in folded if told_lists(each.newest)}
+        found = {
+            ((owner, changes.reference_id(each.newest.json.get(stream_name(owner))) or ""), path, each.newest.created)
+            for each in folded
+            for owner, path in owners(each.newest.identity[0])
+        }
+        self._children_told |= found
         doubted: dict[Identity, frozenset[str]] = {}
-        for each in folded:
-            for owner, path in owners(each.newest.identity[0]):
-                parent = changes.reference_id(each.newest.json.get(stream_name(owner)))
-                identity: Identity = (owner, parent or "")
-                earlier = path in self._lists_told.get(identity, ()) and self._lookback.second_of(identity)
-                if each.newest.created in {told.get(identity), earlier}:
-                    doubted[identity] = doubted.get(identity, frozenset()) | {path}
+        for identity, path, second in found:
+            if path in self._lists_told.get(identity, ()) and self._lookback.second_of(identity) == second:
+                doubted[identity] = doubted.get(identity, frozenset()) | {path}
+        for parent in (each.newest for each in folded):
+            for path in told_lists(parent):
+                if (parent.identity, path, parent.created) in self._children_told:
+                    doubted[parent.identity] = doubted.get(parent.identity, frozenset()) | {path}
         return doubted
 
-    def _read_parent(self, identity: Identity, paths: frozenset[str], folded: list[Folded]) -> None:
+    def _read_parent(self, identity: Identity, since: int, paths: frozenset[str]) -> None:
         second = self._lookback.second_of(identity)
         assert second is not None  # noqa: S101 - that is how it came to be in doubt
-        since = min(each.since for each in folded) - self._lookback_seconds
         cause = Cause(as_of=second * 1000 + 999, since=since, again=paths)
         self._read_again(identity[0], {"id": identity[1]}, cause, "ties")
 

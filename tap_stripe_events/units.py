@@ -111,7 +111,7 @@ class Cause:
 
     Attributes:
         as_of: The moment that the newest of them counts as, in milliseconds: the end of its second.
-        since: The second of the oldest of them, less the lookback: no child that is news is older.
+        since: The second of the oldest event read with them, less the lookback: no child that is news is older.
         changed: The top-level fields that they say have changed; None if one of them does not say.
         also: The child lists to ask for, whatever the record says.
         again: Child lists whose embedded copy is in doubt: they are read from the beginning.
