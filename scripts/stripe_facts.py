@@ -372,9 +372,6 @@ KEPT_BY: dict[str, str] = {
     "balance_transaction": "windows",
     "forwarding.request": "windows",
     "identity.verification_report": "windows",
-    "climate.supplier": "reference",
-    "country_spec": "reference",
-    "tax_code": "reference",
     # One request for every parent would be too many a day.
     "capability": "parents",
     "entitlements.active_entitlement": "parents",

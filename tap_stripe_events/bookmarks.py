@@ -10,8 +10,8 @@
          "events_as_of": "2026-11-24T08:19:58Z",           all that Stripe announced up to then is in
          "listing_started_at": null,                       set while a listing is under way,
          "listing_from": null,                             with its start date
-         "not_read": {"/v1/charges": "the key lacks …"},   and the lists that Stripe refused it
          "listing_because": "…",                           and the reason of it
+         "not_read": {"/v1/charges": "the key lacks …"},   the lists that Stripe refused it, or the last one
          "listing_due": "…",                               why it must be listed at the next opportunity
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
          "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
@@ -188,9 +188,13 @@ class Bookmarks:
 
     def abandon_listing(self, stream: str) -> None:
         """Note that the listing under way will not be finished: the next one begins anew."""
+        self._end_listing(stream)
+        self._change(stream).pop("not_read", None)
+
+    def _end_listing(self, stream: str) -> None:
         bookmark = self._change(stream)
         bookmark["listing_started_at"] = None
-        for key in ("listing_from", "listing_because", "not_read"):
+        for key in ("listing_from", "listing_because"):
             bookmark.pop(key, None)
 
     def leave_out(self, stream: str, path: str, reason: str) -> None:
@@ -198,8 +202,12 @@ class Bookmarks:
         self._change(stream).setdefault("not_read", {})[path] = reason
 
     def not_read(self, stream: str) -> dict[str, str]:
-        """Return the paths of the lists that the listing under way lacks, and why."""
+        """Return the paths of the lists that the listing under way lacks, or the last one did, and why."""
         return dict(self._stream(stream).get("not_read") or {})
+
+    def lacking(self, path: str) -> list[str]:
+        """Return the streams whose last listing lacks what is in a list."""
+        return [stream for stream in self._state.get("bookmarks", {}) if path in self.not_read(stream)]
 
     def finish_listing(self, stream: str, second: int) -> None:
         """Note that the listing under way is finished.
@@ -210,7 +218,7 @@ class Bookmarks:
         """
         bookmark = self._change(stream)
         bookmark["listed_at"] = bookmark["listing_started_at"]
-        self.abandon_listing(stream)
+        self._end_listing(stream)
         if bookmark.get("backfill_finished_at") is None:
             bookmark["backfill_finished_at"] = iso(second)
 

@@ -163,9 +163,18 @@ class Listing:
             return
         whole = not self._bookmarks.not_read(stream) and self._shows_every_row(stream)
         self._bookmarks.finish_listing(stream, second)
-        self._bookmarks.allow(stream)
+        if self._bookmarks.denied(stream) is not None:
+            self._bookmarks.allow(stream)
+            self._make_up_for_refusal(stream)
         if whole:
             yield Activate(stream=stream, version=self._versions[stream])
+
+    def _make_up_for_refusal(self, stream: str) -> None:
+        """Have listed again what was found by a stream's lists, as far as it went without them."""
+        for root in roots_of(names_by_stream()[stream]):
+            for other in self._bookmarks.lacking(root.path):
+                if other not in self._open:
+                    self._bookmarks.make_listing_due(other, f"{root.path} was refused before")
 
     def _denial(self, stream: str) -> str | None:
         """Return why a stream counts as refused: a list of its own is, or all that lead to it."""

@@ -853,7 +853,7 @@ STRIPE_OBJECTS = MappingProxyType(
             partly="created and pricing only",
         ),
         "climate.supplier": StripeObject(
-            name="climate.supplier", retrieve=("/v1/climate/suppliers/{id}",), kept_by=KeptBy.REFERENCE
+            name="climate.supplier", retrieve=("/v1/climate/suppliers/{id}",), kept_by=KeptBy.SWEEPS
         ),
         "connect_collection_transfer": StripeObject(
             name="connect_collection_transfer",
@@ -862,9 +862,7 @@ STRIPE_OBJECTS = MappingProxyType(
             incomplete_because="not listed",
             announced=False,
         ),
-        "country_spec": StripeObject(
-            name="country_spec", retrieve=("/v1/country_specs/{id}",), kept_by=KeptBy.REFERENCE
-        ),
+        "country_spec": StripeObject(name="country_spec", retrieve=("/v1/country_specs/{id}",), kept_by=KeptBy.SWEEPS),
         "coupon": StripeObject(
             name="coupon",
             retrieve=("/v1/coupons/{id}",),
@@ -1539,7 +1537,7 @@ STRIPE_OBJECTS = MappingProxyType(
             incomplete_because="not listed",
             announced=False,
         ),
-        "tax_code": StripeObject(name="tax_code", retrieve=("/v1/tax_codes/{id}",), kept_by=KeptBy.REFERENCE),
+        "tax_code": StripeObject(name="tax_code", retrieve=("/v1/tax_codes/{id}",), kept_by=KeptBy.SWEEPS),
         "tax_deducted_at_source": StripeObject(
             name="tax_deducted_at_source",
             kept_by=KeptBy.OTHERS,

@@ -135,7 +135,6 @@ class KeptBy(StrEnum):
     PARENTS = "parents"  # they are read with their parents, whenever these change
     WINDOWS = "windows"  # rows are only added: what was created since is read
     SWEEPS = "sweeps"  # Stripe is silent on some changes or all: they are listed again
-    REFERENCE = "reference"  # they hardly ever change
     OTHERS = "others"  # they only arrive inside other objects
 
 
