@@ -33,7 +33,6 @@ WINDOWS = {"kept_by": KeptBy.WINDOWS}
         ({}, RHYTHM, Task.NOTHING),
         ({"listed_at": NOW - 7 * DAY + 1}, RHYTHM, Task.NOTHING),
         ({"kept_by": KeptBy.PARENTS, "listed_at": NOW - 6 * DAY}, RHYTHM, Task.NOTHING),
-        ({"kept_by": KeptBy.REFERENCE, "listed_at": NOW - 6 * DAY}, RHYTHM, Task.NOTHING),
         ({"kept_by": KeptBy.OTHERS, "listed_at": NOW - 6 * DAY}, RHYTHM, Task.NOTHING),
         # It is not.
         (NEVER_READ, RHYTHM, Task.BACKFILL),
