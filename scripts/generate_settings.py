@@ -133,11 +133,14 @@ def readme(text: str, blocks: dict[str, str]) -> str:
 
 
 def streams_table() -> str:
-    """Return the README's table of streams: how each is read and what that costs."""
+    """Return the README's table of streams: what keeps each fresh, how it is read and what that costs."""
     from tap_stripe_events.costs import stream_costs  # noqa: PLC0415 - only the README needs it
 
-    rows = ["| table | read by | requests | gone rows found by a full listing |", "| --- | --- | --- | --- |"]
-    rows += [f"| `{each.stream}` | {each.read_by} | {each.requests} | {each.absence} |" for each in stream_costs()]
+    columns = ("table", "at the next poll", "what nothing announces", "read by", "requests", "gone rows found by")
+    rows = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for each in stream_costs():
+        cells = (f"`{each.stream}`", each.announced, each.silent, each.read_by, each.requests, each.gone)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

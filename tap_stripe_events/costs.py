@@ -98,7 +98,7 @@ def _announced(stripe_object: StripeObject) -> Iterator[str]:
     if any(each.path == refresh.path for refresh in REFRESHES.values() for each in _lists_of(name)):
         yield "events that say that its list has changed"
     if hinting := [hint for each in _lists_of(name) for hint in each.hints]:
-        yield f"read again after events of {_named(dict.fromkeys(hinting))}"
+        yield f"read again after events of {_named(hinting)}"
 
 
 def _comes_with_polls(name: str, seen: frozenset[str] = frozenset()) -> bool:
@@ -190,4 +190,4 @@ def _ask_cost(ask: Ask) -> str:
 
 
 def _named(names: Iterable[str]) -> str:
-    return ", ".join(f"`{stream_name(name)}`" for name in names)
+    return ", ".join(f"`{stream_name(name)}`" for name in dict.fromkeys(names))
