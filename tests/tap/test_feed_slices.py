@@ -1,0 +1,153 @@
+"""The feed after a long time without a poll: read in slices, oldest first, each small enough for memory."""
+
+import random
+from typing import Any
+
+import pytest
+from replica import Reader
+from stand_in import EVENTS, NOW, StandInStripe
+
+from tap_stripe_events.feed import UpTo
+
+DAY = 86_400
+HOUR = 3_600
+LAST = NOW + 3 * DAY
+
+
+def stripe_with(seconds: list[int], *, now: int = LAST) -> StandInStripe:
+    """Return a Stripe with an event about a customer of its own in each of some seconds."""
+    stripe = StandInStripe({})
+    stripe.stripe_clock.now = now
+    for number, second in enumerate(sorted(seconds)):
+        stripe.announce("customer.updated", {"id": f"cus_{number}", "object": "customer"}, created=second)
+    return stripe
+
+
+def watched(stripe: StandInStripe, reader: Reader) -> dict[str, int]:
+    """Return the most that a reader ever holds; filled while it reads."""
+    most = {"announcements": 0, "remembered": 0}
+
+    def look(_: Any) -> None:
+        stretch = reader.feed._poll
+        most["announcements"] = max(most["announcements"], len(stretch.new) if stretch else 0)
+        most["remembered"] = max(most["remembered"], len(reader.feed._lookback))
+
+    stripe.before_answer = look
+    return most
+
+
+def busy_days() -> list[int]:
+    """Return three days with 2,000 events spread over them, and 9,000 within one hour."""
+    rng = random.Random(1)
+    spread = [NOW + rng.randrange(3 * DAY) for _ in range(2_000)]
+    return spread + [NOW + DAY + rng.randrange(HOUR) for _ in range(9_000)]
+
+
+def test_days_of_a_busy_account_arrive_whole_and_never_fill_the_memory() -> None:
+    seconds = busy_days()
+    stripe = stripe_with(seconds)
+    reader = Reader(stripe, "customer")
+    most = watched(stripe, reader)
+    reader.poll()
+    assert len(reader.ids("customer")) == len(seconds)
+    assert 3_000 < most["announcements"] <= 6_100
+    assert most["remembered"] <= 6_100
+    assert reader.up_to == sorted(reader.up_to)
+    assert reader.up_to[-1] == LAST
+    # What was read of a slice that turned out too full is read again.
+    assert len(stripe.requests) < 3 * len(seconds) / 100
+
+
+def test_days_of_a_quiet_account_take_a_few_requests() -> None:
+    stripe = stripe_with([NOW + HOUR * each for each in range(72)])
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    assert len(reader.ids("customer")) == 72
+    assert len(stripe.requests) < 10
+
+
+def test_a_short_time_is_read_in_one_piece() -> None:
+    stripe = stripe_with([NOW + each for each in range(800)], now=NOW + 800)
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    assert reader.up_to == [NOW + 800]
+    assert len(stripe.requests) == 8
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_a_reader_that_is_killed_between_slices_goes_on_from_there(fraction: float) -> None:
+    seconds = [NOW + 90 * each for each in range(2_800)]
+    stripe = stripe_with(seconds)
+    whole = Reader(stripe, "customer")
+    whole.poll()
+    ends = [position for position, each in enumerate(whole.items) if isinstance(each, UpTo)][:-1]
+    assert len(ends) > 3
+    cut = ends[int(len(ends) * fraction)]
+    reader = Reader(stripe, "customer", since=whole.items[cut].second)
+    reader.apply(whole.items[: cut + 1])
+    assert 0 < len(reader.ids("customer")) < len(seconds)
+    reader.poll()
+    assert reader.ids("customer") == whole.ids("customer")
+    assert len(whole.ids("customer")) == len(seconds)
+
+
+def test_what_a_slice_says_is_in_is_in() -> None:
+    stripe = stripe_with([NOW + 60 * each for each in range(4_000)])
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    second_of = {each["data"]["object"]["id"]: each["created"] for each in stripe.lists[EVENTS]}
+    delivered: set[str] = set()
+    for item in reader.items:
+        if isinstance(item, UpTo):
+            before = {each for each, second in second_of.items() if second < item.second}
+            assert before <= delivered
+        elif hasattr(item, "record"):
+            delivered.add(item.record["id"])
+
+
+def test_a_second_that_is_too_full_for_memory_is_read_all_the_same() -> None:
+    stripe = stripe_with([NOW + DAY] * 6_500)
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    assert len(reader.ids("customer")) == 6_500
+
+
+def test_an_object_that_changed_in_many_slices_ends_as_the_last_says() -> None:
+    stripe = StandInStripe({})
+    stripe.stripe_clock.now = LAST
+    for each in range(70):
+        carried = {"id": "cus_1", "object": "customer", "name": str(each)}
+        stripe.announce("customer.updated", carried, created=NOW + HOUR * each)
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    assert reader.values("customer", "name") == {"cus_1": "69"}
+
+
+@pytest.mark.parametrize("seed", range(10))  # some of these answer for the first slice before the last one is read
+def test_a_customer_is_asked_about_anew_in_every_slice(seed: int) -> None:
+    """While the slices are read time goes by: what was not there when it was first asked for is there later."""
+    path = "/v1/customers/cus_1/balance_transactions"
+    stripe = StandInStripe({path: []}, seed=seed)
+    stripe.stripe_clock.now = NOW + DAY
+    common = {"object": "invoice", "customer": "cus_1", "ending_balance": 5}
+    stripe.announce("invoice.created", {"id": "in_1", **common}, created=NOW + HOUR // 2)
+
+    def asked(request: Any) -> None:
+        if request.path == EVENTS and "created[lt]" not in request.parameters and not stripe.lists[path]:
+            move = {"id": "cbtxn_1", "object": "customer_balance_transaction", "created": stripe.stripe_clock.now}
+            stripe.lists[path].append({**move, "customer": "cus_1"})
+            stripe.announce("invoice.created", {"id": "in_2", **common})
+
+    stripe.before_answer = asked
+    reader = Reader(stripe, "invoice", "customer_balance_transaction")
+    reader.poll()
+    assert reader.ids("invoice") == {"in_1", "in_2"}
+    assert reader.ids("customer_balance_transaction") == {"cbtxn_1"}
+
+
+def test_events_older_than_the_feed_reaches_back_are_not_waited_for() -> None:
+    stripe = stripe_with([NOW + 60 * DAY - 5], now=NOW + 60 * DAY)
+    reader = Reader(stripe, "customer")
+    reader.poll()
+    assert len(reader.ids("customer")) == 1
+    assert min(each.parameters["created[gte]"] for each in stripe.requests) == NOW + 30 * DAY
