@@ -206,6 +206,7 @@ class Table:
             "gone_after": facts.GONE_AFTER.get(name, {}),
             "not_retrieved": facts.NOT_RETRIEVED.get(name, ()),
             "takes_along": facts.TAKES_ALONG.get(name, ()),
+            "vanishes_with_it": facts.VANISHES_WITH.get(name, ()),
             "swept_after": name in facts.SWEPT_AFTER,
             "kept_by": self._kept_by(name),
             "partly": facts.PARTLY_ANNOUNCED.get(name, ""),

@@ -436,6 +436,10 @@ TAKES_ALONG: dict[str, tuple[str, ...]] = {
     "customer": ("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
 }
 
+# What else is taken to be gone with an object that a listing does not show any more. It lives on, changed, after a
+# deletion that is announced; but what vanishes without a word was on a test clock, and takes everything along.
+VANISHES_WITH: dict[str, tuple[str, ...]] = {"customer": ("payment_method",)}
+
 # Event types that sound like a deletion and may not be one: the object is read again to see.
 DOUBTFUL_AFTER: dict[str, tuple[str, ...]] = {"source": ("customer.source.deleted",)}
 

@@ -222,8 +222,12 @@ def singer_schema(name: str) -> dict[str, Any]:
     }
     time = {"type": ["string", "null"], "format": "date-time"}
     properties |= {AS_OF: {"type": "string", "format": "date-time"}, DELETED_AT: time}
-    if owned_child_types(name):
-        properties[CHILDREN] = {"type": ["object", "null"]}
+    stripe_object = STRIPE_OBJECTS[name]
+    along = {*owned_child_types(name), *stripe_object.takes_along, *stripe_object.vanishes_with_it}
+    if along:
+        ids = {"type": ["array", "null"], "items": {"type": "string"}}
+        patterns = {f"^{stream_name(each)}$": ids for each in sorted(along)}
+        properties[CHILDREN] = {"type": ["object", "null"], "patternProperties": patterns}
     return {"type": "object", "properties": properties}
 
 

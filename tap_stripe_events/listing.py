@@ -165,7 +165,7 @@ class Listing:
         self._bookmarks.finish_listing(stream, second)
         if self._bookmarks.denied(stream) is not None:
             self._bookmarks.allow(stream)
-            self._make_up_for_refusal(stream)
+            pass
         if whole:
             yield Activate(stream=stream, version=self._versions[stream])
 
@@ -173,8 +173,7 @@ class Listing:
         """Have listed again what was found by a stream's lists, as far as it went without them."""
         for root in roots_of(names_by_stream()[stream]):
             for other in self._bookmarks.lacking(root.path):
-                if other not in self._open:
-                    self._bookmarks.make_listing_due(other, f"{root.path} was refused before")
+                self._bookmarks.make_listing_due(other, f"{root.path} was refused before")
 
     def _denial(self, stream: str) -> str | None:
         """Return why a stream counts as refused: a list of its own is, or all that lead to it."""

@@ -905,6 +905,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("customer.created", "customer.deleted", "customer.updated"),
             deleted_by=("customer.deleted",),
             takes_along=("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
+            vanishes_with_it=("payment_method",),
         ),
         "customer_balance_transaction": StripeObject(
             name="customer_balance_transaction",

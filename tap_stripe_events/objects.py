@@ -156,6 +156,7 @@ class StripeObject:
         gone_after: Event types after which it is gone if its id begins so.
         not_retrieved: How ids begin that no path answers, although the object lives.
         takes_along: Types whose rows are gone with it, unannounced: those that name it.
+        vanishes_with_it: Further types, if it vanishes and nobody says so.
         swept_after: When it is deleted, only listings can tell what else is gone.
         kept_by: What keeps its rows up to date.
         partly: What its events leave out; empty if nothing.
@@ -179,6 +180,7 @@ class StripeObject:
     gone_after: Parameters = field(default_factory=lambda: MappingProxyType({}))
     not_retrieved: tuple[str, ...] = ()
     takes_along: tuple[str, ...] = ()
+    vanishes_with_it: tuple[str, ...] = ()
     swept_after: bool = False
     kept_by: KeptBy = KeptBy.EVENTS
     partly: str = ""

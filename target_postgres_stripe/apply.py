@@ -9,7 +9,8 @@ whose records say as of when they are:
 * A delete keeps the row's last values and sets ``_sdc_deleted_at``; with ``hard_delete`` it removes the row and leaves
   a tombstone.
 * A row that would not change is not written, save its as-of; if a sweep brings it, not even that: its sighting is.
-* A child that its parent's list, as of the same moment or later, does not name is deleted.
+* A child that its parent's list, as of the same moment or later, does not name is deleted; so are the children of a row
+  that a sweep did not bring.
 
 Lookups in other tables are scalar subqueries on purpose: they can only be index probes, whatever the planner believes
 about the size of a table that was empty a second ago.
@@ -208,6 +209,26 @@ class Statements(Fragments):
         if self.hard_delete:
             return f"DELETE FROM {self._table} WHERE {older}"
         return f'UPDATE {self._table} SET "_sdc_deleted_at" = now() WHERE {older} AND "_sdc_deleted_at" IS NULL'
+
+    def take_along(self, relation: Relation, version: int) -> str:
+        """Delete the children of the rows that a sweep did not bring: they exist only as long as these.
+
+        Children that something newer than its start has touched stay. To be run before ``finish_sweep``.
+        """
+        start = moment_of_version(version)
+        keys = names(self.shape.key)
+        absent = f"{self._absent_from_sweep(version)} AND {self._sweep_is_unfinished(version)}"
+        lost = f'(SELECT {keys} FROM {self._table} AS t WHERE t."_sdc_deleted_at" IS NULL AND {absent}) AS p'
+        reference = " AND ".join(
+            f"t.{quoted(column)} = p.{quoted(key.name)}"
+            for column, key in zip(relation.parent_columns, self.shape.key, strict=True)
+        )
+        return self._for(relation.child).lose(lost, reference, start)
+
+    def lose(self, lost: str, reference: str, as_of: str) -> str:
+        """Delete the rows ``t`` that refer to lost ones ``p``, unless something newer has touched them."""
+        older = f't."_sdc_as_of" <= {as_of} AND {as_of} >= {self._sighting("t")}'
+        return self._gone(f"{self._table} AS t", lost, f"{reference} AND {older}", as_of)
 
     # Children's lists.
 

@@ -94,6 +94,7 @@ class TableShape:
         added: The columns that the target adds.
         ordered: Whether the stream's records say as of when they are (``_sdc_as_of``), so that an older one cannot
             overwrite a newer one. Otherwise the last to arrive wins.
+        owns: The streams whose rows exist only as long as the row of this stream that they name.
     """
 
     stream: str
@@ -102,6 +103,7 @@ class TableShape:
     columns: tuple[Column, ...]
     added: tuple[Column, ...]
     ordered: bool
+    owns: tuple[str, ...] = ()
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -142,8 +144,21 @@ def table_shape(
     if metadata:
         added += [EXTRACTED_AT, RECEIVED_AT, BATCHED_AT, SEQUENCE]
     return TableShape(
-        stream=stream, table=table_name(stream), key=key, columns=key + others, added=tuple(added), ordered=ordered
+        stream=stream,
+        table=table_name(stream),
+        key=key,
+        columns=key + others,
+        added=tuple(added),
+        ordered=ordered,
+        owns=owned_streams(schema),
     )
+
+
+def owned_streams(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """The streams that a schema allows as keys of ``_sdc_children``, one pattern each: ``^line_item$``."""
+    children = schema["properties"].get(CHILDREN_PROPERTY)
+    patterns = children.get("patternProperties", {}) if isinstance(children, dict) else {}
+    return tuple(sorted(pattern[1:-1] for pattern in patterns if re.fullmatch(r"\^\w+\$", pattern)))
 
 
 def column_for(name: str, spec: Mapping[str, Any] | bool) -> Column:

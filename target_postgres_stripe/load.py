@@ -154,6 +154,9 @@ class Loader:
             if shape.ordered:
                 if self._is_kept_by_events(shape):
                     self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
+                for relation in self._owned_by(shape):
+                    self._counting.touch([relation.child.stream])
+                    connection.execute(statements.take_along(relation, version))
                 for statement in statements.finish_sweep(version):
                     connection.execute(statement)
             else:
@@ -393,6 +396,14 @@ class Loader:
     def _ensure_index(self, connection: psycopg.Connection[Any], relation: Relation) -> None:
         if statement := tables.parent_index(self._schema, relation):
             connection.execute(statement)
+
+    def _owned_by(self, parent: TableShape) -> Iterator[Relation]:
+        """The streams whose rows exist only as long as those of a stream, where their tables have what that takes."""
+        for stream in parent.owns:
+            if (child := self._shapes.get(stream)) is not None:
+                relation = Relation(parent=parent, child=child)
+                if relation.is_complete:
+                    yield relation
 
     def _relations_of_parent(self, parent: TableShape) -> Iterator[Relation]:
         """The child streams of a stream whose tables exist and can be told by parent."""

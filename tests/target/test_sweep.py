@@ -137,3 +137,36 @@ def test_a_plain_streams_version_needs_the_metadata_columns(load, rows, caplog):
     load(schema("u", ordered=False), record("u", id="a", version=1), activate("u", 2), add_record_metadata=False)
     assert rows("SELECT * FROM stripe.u") == [("a",)]
     assert "needs add_record_metadata" in caplog.text
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_what_exists_only_within_a_row_is_gone_with_it(load, rows, hard_delete):
+    """A test clock was deleted: its customers are missing from the next listing, and nobody lists their cards."""
+    customer = schema("customer", name=TEXT)
+    owned = {"type": "array", "items": {"type": "string"}}
+    customer["schema"]["properties"]["_sdc_children"] = {"type": "object", "patternProperties": {"^card$": owned}}
+    card = schema("card", customer_id=TEXT)
+    schemas = (customer, card)
+    load(
+        *schemas,
+        record("customer", id="cus_1", as_of=1),
+        record("customer", id="cus_2", as_of=1),
+        *(record("card", id=f"card_{owner}_{number}", customer_id=owner, as_of=number)
+          for owner in ("cus_1", "cus_2") for number in (1, 200)),
+        state(),
+    )  # fmt: skip
+    load(
+        *schemas,
+        record("customer", id="cus_1", as_of=101, version=SWEEP),
+        activate("customer", SWEEP),
+        state(),
+        hard_delete=hard_delete,
+    )
+    live = "SELECT id FROM stripe.card WHERE _sdc_deleted_at IS NULL ORDER BY id"
+    assert rows(live) == [
+        ("card_cus_1_1",),
+        ("card_cus_1_200",),
+        ("card_cus_2_200",),
+    ]  # the last one is newer than the sweep
+    load(*schemas, record("card", id="card_cus_2_1", customer_id="cus_2", as_of=99), state(), hard_delete=hard_delete)
+    assert ("card_cus_2_1",) not in rows(live)
