@@ -165,7 +165,7 @@ class Listing:
         self._bookmarks.finish_listing(stream, second)
         if self._bookmarks.denied(stream) is not None:
             self._bookmarks.allow(stream)
-            pass
+            self._make_up_for_refusal(stream)
         if whole:
             yield Activate(stream=stream, version=self._versions[stream])
 
