@@ -20,6 +20,8 @@ TARGET = BIN / "target-postgres-stripe"
 TIMEOUT_SECONDS = 120
 MESSAGES = "messages.ndjson"
 FAST = {"requests_per_second": 1_000, "endpoint_requests_per_second": 1_000}
+LIST_AGAIN = {"sweep_interval_hours": 0, "full_sweep_interval_days": 0}
+"""Settings of a run that lists everything, whatever the feed says."""
 
 
 @dataclass(frozen=True, kw_only=True)

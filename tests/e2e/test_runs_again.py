@@ -1,6 +1,7 @@
 """A second run: of an account that stayed as it was, and of one that changed while nobody announced it."""
 
 import pytest
+from pipeline import LIST_AGAIN
 from tables import checksums
 
 
@@ -20,11 +21,24 @@ def run(pipeline):
     return outcome
 
 
-def test_a_run_with_nothing_changed_leaves_every_table_as_it_was(account, pipeline, connection, assert_true):
+def list_again(pipeline):
+    """Run, and read all lists; the feed has nothing to say."""
+    pipeline.tap_settings |= LIST_AGAIN
+    return run(pipeline)
+
+
+@pytest.mark.parametrize("settings", [{}, LIST_AGAIN], ids=["by the feed", "with all lists read again"])
+def test_a_run_with_nothing_changed_leaves_every_table_as_it_was(  # noqa: PLR0917 - fixtures
+    account, pipeline, connection, assert_true, settings
+):
     run(pipeline)
     before = checksums(connection)
     account.let_time_pass()
+    account.forget_requests()
+    pipeline.tap_settings |= settings
     run(pipeline)
+    asked = {each["endpoint"] for each in account.requests()}
+    assert ("GET /v1/customers" in asked) == bool(settings)
     assert checksums(connection) == before
     assert len(before) >= 112
     assert_true(account)
@@ -32,7 +46,7 @@ def test_a_run_with_nothing_changed_leaves_every_table_as_it_was(account, pipeli
 
 def test_what_changed_unannounced_is_right_after_the_next_run(account, pipeline, connection, assert_true):
     gone = change_unannounced(account, pipeline)
-    run(pipeline)
+    list_again(pipeline)
     assert_true(account)
     for table, key in gone:
         row = connection.execute(
@@ -44,7 +58,7 @@ def test_what_changed_unannounced_is_right_after_the_next_run(account, pipeline,
 def test_with_hard_delete_what_vanished_is_removed(account, pipeline, connection, assert_true):
     pipeline.target_settings["hard_delete"] = True
     gone = change_unannounced(account, pipeline)
-    run(pipeline)
+    list_again(pipeline)
     assert_true(account)
     for table, key in gone:
         found = connection.execute(f"SELECT count(*) FROM stripe.{table} WHERE id = %s", (key,)).fetchone()
@@ -79,7 +93,7 @@ def test_a_child_that_vanished_from_its_parents_list_is_deleted(account, pipelin
     lines = [each.key for each in account.all("line_item") if each.body["invoice"] == invoice]
     account.let_time_pass()
     account.vanish("line_item", lines[0])
-    run(pipeline)
+    list_again(pipeline)
     found = connection.execute(
         "SELECT id, _sdc_deleted_at IS NOT NULL FROM stripe.line_item WHERE invoice_id = %s", (invoice,)
     ).fetchall()

@@ -2,6 +2,7 @@
 
 import pytest
 from oracle import column_types, table_names
+from pipeline import LIST_AGAIN
 
 LATER = ("email", "metadata", "balance")
 
@@ -25,7 +26,7 @@ def select(entry, selected, *breadcrumb):
     found["metadata"]["selected"] = selected
 
 
-def test_columns_that_a_table_lacked_are_added_and_filled(account, pipeline, connection, assert_true):
+def test_columns_that_a_table_lacked_are_added_and_filled_when_all_lists_are_read(account, pipeline, connection, assert_true):
     pipeline.catalog = pipeline.discover()
     for name in LATER:
         select(stream(pipeline.catalog, "customer"), False, "properties", name)
@@ -33,6 +34,7 @@ def test_columns_that_a_table_lacked_are_added_and_filled(account, pipeline, con
     assert first.succeeded, first.logs
     assert column_types(connection)["customer"].keys().isdisjoint(LATER)
     pipeline.catalog = None
+    pipeline.tap_settings |= LIST_AGAIN
     account.let_time_pass()
     second = pipeline.run()
     assert second.succeeded, second.logs
