@@ -6,8 +6,8 @@ beginning is in, for an event can show up late. New events are folded (`fold`): 
 of its newest event is the object, if it can be; otherwise the object is read again. An object and what belongs to it
 are a unit, as a page of a list is, and `gather` treats both alike.
 
-After a long time without a poll the stretch is cut into slices of time, oldest first, so that each is small enough for
-memory and says for itself how far it got.
+A stretch that holds too much for memory, after a long time without a poll, is cut into slices of time, oldest first;
+each says for itself how far it got.
 
 Invariants:
 * one page of newest events is asked for at a time;
@@ -49,8 +49,6 @@ from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
 PATH = "/v1/events"
 
 _PAGE = 100
-_SHORT_SECONDS = 900  # what is not longer is read in one piece
-_SLICE_SECONDS = 3600  # the first slice of a longer stretch
 _LONGEST_SLICE_SECONDS = 86_400
 _SLICE_EVENTS = 3000  # more than that makes the next slice shorter
 _MOST_SLICE_EVENTS = 6000  # more than that, and the slice is begun anew and shorter: they are held in memory
@@ -197,7 +195,7 @@ class Feed:
         self._rest: _Stretch | None = None  # the whole reading whose older pages are still being read
         self._ends: list[tuple[int, set[Unit]]] = []  # seconds up to which all is read, and the units that stand before
         self._slices_from: int | None = None  # where the next slice begins; None: there is none
-        self._slice_seconds = _SLICE_SECONDS
+        self._slice_seconds = _LONGEST_SLICE_SECONDS
         self._units: set[Unit] = set()  # what is not delivered yet
         self._needs_doubted = 0
         self._unknown: set[str] = set()
@@ -251,12 +249,8 @@ class Feed:
         now = self._client.stripe_clock.second()
         start = max(since - self._lookback_seconds, now - RETENTION_SECONDS)
         self._forget(start)
-        if whole and now - start > _SHORT_SECONDS:
-            self._slices_from, self._slice_seconds = start, _SLICE_SECONDS
-            self._begin_slice()
-        else:
-            self._slices_from = None
-            self._begin_stretch(start, None, whole=whole)
+        self._slices_from = None
+        self._begin_stretch(start, None, whole=whole)
 
     def _forget(self, before: int) -> None:
         """Forget what is not read again."""

@@ -55,7 +55,7 @@ def test_days_of_a_busy_account_arrive_whole_and_never_fill_the_memory() -> None
     assert reader.up_to == sorted(reader.up_to)
     assert reader.up_to[-1] == LAST
     # What was read of a slice that turned out too full is read again.
-    assert len(stripe.requests) < 3 * len(seconds) / 100
+    assert len(stripe.requests) < 4 * len(seconds) / 100
 
 
 def test_days_of_a_quiet_account_take_a_few_requests() -> None:
@@ -63,7 +63,7 @@ def test_days_of_a_quiet_account_take_a_few_requests() -> None:
     reader = Reader(stripe, "customer")
     reader.poll()
     assert len(reader.ids("customer")) == 72
-    assert len(stripe.requests) < 10
+    assert len(stripe.requests) == 1
 
 
 def test_a_short_time_is_read_in_one_piece() -> None:
@@ -76,7 +76,7 @@ def test_a_short_time_is_read_in_one_piece() -> None:
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
 def test_a_reader_that_is_killed_between_slices_goes_on_from_there(fraction: float) -> None:
-    seconds = [NOW + 90 * each for each in range(2_800)]
+    seconds = [NOW + 20 * each for each in range(12_900)]
     stripe = stripe_with(seconds)
     whole = Reader(stripe, "customer")
     whole.poll()
