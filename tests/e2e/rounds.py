@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from stripe_account import SHOWN_ON_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from oracle import StripeObject
-    from pipeline import Outcome, Pipeline, Running
+    from pipeline import Outcome, Pipeline
     from stripe_account import StripeAccount
 
 LATENESS_SECONDS = 60  # Stripe's at most
@@ -99,10 +101,11 @@ class Rounds:
     def run_meanwhile(self, seed: int, parts: int, **options: Any) -> Outcome:
         """Run, while parts of a history happen between the run's requests."""
         self.account.forget_requests()
-        with self.pipeline.start() as running:
-            for _ in self._moments(running, parts):
+        with self.pipeline.start() as running, ThreadPoolExecutor() as pool:
+            ending = pool.submit(running.finish)  # it reads what the target prints, so that the target goes on
+            for _ in self._moments(ending, parts):
                 self.happen(seed, 4, seconds=1, **options)
-            return self._checked(self.pipeline.keep(running.finish()))
+            return self._checked(self.pipeline.keep(ending.result()))
 
     def quiet(self) -> None:
         """Let nothing happen for longer than events are late."""
@@ -160,13 +163,13 @@ class Rounds:
         ids = set(map(str, difference.key))
         return [f"{each['at']} {each['type']} {each['verb']}" for each in self.happened if each["id"] in ids]
 
-    def _moments(self, running: Running, parts: int) -> Iterator[int]:
+    def _moments(self, ending: Future[Outcome], parts: int) -> Iterator[int]:
         """Yield after some more requests of the run, as long as it asks."""
         answered = 0
         with requests.Session() as session:
             for part in range(parts):
                 while (total := self._answered(session)) <= answered:
-                    if running.tap.poll() is not None:
+                    if ending.done():
                         return
                 answered = total
                 yield part
