@@ -141,6 +141,7 @@ class Run:
             lookback_seconds=pace.lookback_seconds,
         )
         self._without_feed = not feed
+        self._caught_up = False
         self._following = False
         self._moved = False  # a bookmark has moved that no STATE tells of
         self._told = False  # the feed has brought rows that no STATE covers
@@ -159,8 +160,11 @@ class Run:
         Raises:
             TapError: The run cannot go on.
         """
+        if self._caught_up:
+            return
         for item in self._unless_stopped():
             if isinstance(item, CaughtUp):
+                self._caught_up = True
                 return
             yield item
 

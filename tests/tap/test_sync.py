@@ -1,15 +1,18 @@
 """Runs against lists in memory: what is left in a table when runs are cut short or may not read all."""
 
+import itertools
 import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replica import DAY, SELDOM, Replica
+from replica import DAY, SELDOM, HurriedClock, Replica
 from stand_in import NO_PERMISSION, NOT_SET_UP, NOW, StandInStripe
 
+from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import AS_OF
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
 
 def account(**lists: Any) -> dict[str, Any]:
@@ -267,3 +270,15 @@ def test_whatever_is_cut_short_or_left_out_the_last_run_ends_with_what_is_there(
     assert replica.ids("charge") == {each["id"] for each in lists["/v1/charges"]}
     assert replica.ids("coupon") == {each["id"] for each in lists["/v1/coupons"]}
     assert len(replica.ids("line_item")) == 600
+
+
+def test_only_the_first_stream_pulls_what_there_is_and_following_begins_when_all_have_had_their_turn() -> None:
+    bookmarks = Bookmarks({})
+    bookmarks.claim("acct_1", livemode=True)
+    pace = Pace(rhythm=SELDOM.rhythm, poll_seconds=0.5)
+    run = Run(
+        client=stripe_at(0, account()), bookmarks=bookmarks, selected=ALL, floor=None, pace=pace, clock=HurriedClock()
+    )
+    assert any(isinstance(each, Delivery) for each in run.until_caught_up())
+    assert list(itertools.islice(run.until_caught_up(), 1)) == []
+    assert list(itertools.islice(run.follow(), 1)) == [Checkpoint()]
