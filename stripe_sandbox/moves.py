@@ -143,7 +143,7 @@ def change_children(history: History) -> None:
             for child in history.random.sample(loose, history.random.randint(1, len(loose))):
                 history.account.delete(child, verb=None)
         elif loose and wish < 0.6:  # noqa: PLR2004
-            child = history.random.choice(loose)
+            child = loose[-1] if family.names is not None else history.random.choice(loose)  # older ones are final
             history.account.change(child, history.variations.values(child, history.random), verb=None)
             history.variations.hold(child)
         else:
