@@ -19,6 +19,7 @@ import yaml
 
 from tap_stripe_events import bookmarks
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
+from tap_stripe_events.objects import KeptBy
 from tap_stripe_events.plan import too_old
 from target_postgres_stripe.tables import BOOKKEEPING
 
@@ -201,6 +202,12 @@ def told(header: str) -> set[str]:
 def test_every_column_of_a_status_table_is_told(table):
     columns = {each.split()[0] for each in BOOKKEEPING[table]}
     assert told(f"column of `{table}`") == columns
+
+
+def test_everything_that_keeps_a_stream_fresh_is_told():
+    row = re.search(r"^\| `kept_by` \| (.*) \|$", OPERATING, re.MULTILINE)
+    assert row
+    assert {each.value for each in KeptBy} <= set(re.findall(r"`(\w+)`", row[1]))
 
 
 def test_every_field_of_a_bookmark_is_told():
