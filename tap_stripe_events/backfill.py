@@ -63,6 +63,7 @@ class Backfill:
         client: The way to Stripe; nothing is sent from here.
         windows: What is still to be read of each list.
         selected: The object types whose rows are wanted.
+        copied: Those that are wanted where others hold them whole.
         account_id: The account's id, for objects that are keyed by it; None if the key may not know it.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
         reason: What the requests for pages are for, in the log.
@@ -76,6 +77,7 @@ class Backfill:
         selected: Collection[str],
         account_id: str | None,
         floor: int | None = None,
+        copied: Collection[str] = (),
         reason: str = "lists",
     ) -> None:
         self._client = client
@@ -86,7 +88,12 @@ class Backfill:
         self._begun = False
         being_listed = {name for root, rest in windows.items() for name in root.objects if rest}
         self._gather = Gather(
-            client=client, selected=selected, account_id=account_id, floor=floor, being_listed=being_listed
+            client=client,
+            selected=selected,
+            account_id=account_id,
+            floor=floor,
+            being_listed=being_listed,
+            copied=copied,
         )
 
     @property

@@ -77,6 +77,7 @@ class Gather:
     Args:
         client: Asked for nothing here: what is to be asked for is in `requests`.
         selected: The object types whose rows are wanted.
+        copied: Those that are wanted where others hold them whole; the selected ones are anyway.
         account_id: The account's id, for objects that are keyed by it; None if the key may not know it.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
         being_listed: The object types whose own lists are being read.
@@ -90,9 +91,11 @@ class Gather:
         account_id: str | None,
         floor: int | None = None,
         being_listed: Collection[str] = (),
+        copied: Collection[str] = (),
     ) -> None:
         self._client = client
         self._selected = frozenset(selected)
+        self._copied = self._selected.union(copied)
         self._account_id = account_id or "self"
         self.children = Children(selected=selected, floor=floor, being_listed=being_listed)
         self._copies_sent = Memory()
@@ -223,7 +226,7 @@ class Gather:
             return
         for inner in found.copies:
             self._take_copy(unit, inner, source)
-        if copied.name in self._selected and _has_key(found):
+        if copied.name in self._copied and _has_key(found):
             unit.held.append(found.change)
 
     def _take_elements(

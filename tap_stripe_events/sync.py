@@ -377,6 +377,7 @@ class Run:
             selected={*names, *(self._selected & unlisted())},  # these are found in others
             account_id=self._bookmarks.account_id,
             floor=self._floor,
+            copied=self._selected,  # some are hidden from their own lists, such as inline prices
         )
         self._listing = (listing, backfill)
         self._moved = True
