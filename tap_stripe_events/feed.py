@@ -196,7 +196,8 @@ class Feed:
         self._ends: list[tuple[int, set[Unit]]] = []  # seconds up to which all is read, and the units that stand before
         self._slices_from: int | None = None  # where the next slice begins; None: there is none
         self._slice_seconds = _LONGEST_SLICE_SECONDS
-        self._units: set[Unit] = set()  # what is not delivered yet
+        self._units: dict[Unit, Identity] = {}  # what is not delivered yet, and the object that it is about
+        self._in_order: dict[Identity, deque[Unit]] = {}  # the same by object, oldest first
         self._needs_doubted = 0
         self._unknown: set[str] = set()
         self._unexpandable: set[str] = set()
@@ -457,7 +458,7 @@ class Feed:
             self._begin_unit(each, since, doubted.pop(each.newest.identity, frozenset()), secrets=stretch.secrets)
         for identity, paths in doubted.items():
             self._read_parent(identity, since, paths)
-        yield from self._deliver(self._units - before)
+        yield from self._deliver([unit for unit in self._units if unit not in before])
 
     def _begin_unit(self, folded: Folded, since: int, again: frozenset[str], *, secrets: bool) -> None:
         newest = folded.newest
@@ -471,7 +472,9 @@ class Feed:
         if name in REFRESHES:
             refresh = REFRESHES[name]
             also = replace(cause, also=frozenset({refresh.path}))
-            self._read_again(refresh.of, {"id": newest.identity[1]}, also, "events that name a list")
+            self._read_again(
+                (refresh.of, newest.identity[1]), {"id": newest.identity[1]}, also, "events that name a list"
+            )
             return
         if folded.late:
             if not brings_children(name, folded.changed):
@@ -480,12 +483,11 @@ class Feed:
         else:
             reason = self._why_read_again(folded)
         if reason is not None and self._path(name, newest.json) is not None:
-            self._read_again(name, newest.json, cause, reason)
+            self._read_again(newest.identity, newest.json, cause, reason)
             return
         if folded.late or not folded.first:
             return  # nobody can say more than the event that was listed before it
-        unit = Unit(cause=cause)
-        self._units.add(unit)
+        unit = self._unit(newest.identity, cause)
         if newest.type in gone_after(newest):
             self._gather.take_gone(unit, name, self._key(name, newest.json), unit.as_of(0))
             return
@@ -535,17 +537,25 @@ class Feed:
         second = self._lookback.second_of(identity)
         assert second is not None  # noqa: S101 - that is how it came to be in doubt
         cause = Cause(as_of=second * 1000 + 999, since=since, again=paths)
-        self._read_again(identity[0], {"id": identity[1]}, cause, "ties")
+        self._read_again(identity, {"id": identity[1]}, cause, "ties")
 
     # Reading again
 
-    def _read_again(self, name: str, json_object: StripeJson, cause: Cause, reason: str) -> None:
+    def _unit(self, identity: Identity, cause: Cause, *, waits: bool = False) -> Unit:
+        unit = Unit(cause=cause, open=int(waits))
+        self._units[unit] = identity
+        self._in_order.setdefault(identity, deque()).append(unit)
+        return unit
+
+    def _read_again(self, identity: Identity, json_object: StripeJson, cause: Cause, reason: str) -> None:
+        name = identity[0]
         found = self._path(name, json_object)
         if found is None or name not in self._wanted:
             return
         path, endpoint = found
-        unit = Unit(cause=cause, open=1)
-        self._units.add(unit)
+        unit = self._unit(identity, cause, waits=True)
+        # What is read in the second of its event counts as that event, and a child's event may follow in that second.
+        self._lists_told[identity] = frozenset(each.completed_by or "" for each in STRIPE_OBJECTS[name].embedded)
         parameters: dict[str, Any] = {"limit": _PAGE} if endpoint in list_paths() else {}
         if name not in self._unexpandable and (expand := self._gather.children.expand_one(name)):
             parameters["expand[]"] = expand
@@ -596,10 +606,16 @@ class Feed:
 
     def _deliver(self, units: Collection[Unit]) -> Iterator[Item]:
         """Yield what is complete, and how far all is in by that."""
-        done = [unit for unit in units if unit in self._units and unit.open == 0]
-        for unit in done:
-            self._units.discard(unit)
-            yield from self._gather.contents(unit)
+        done: list[Unit] = []
+        for identity in dict.fromkeys(self._units[unit] for unit in units if unit in self._units):
+            in_order = self._in_order[identity]  # two may count as of the same moment, and then the later one is right
+            while in_order and in_order[0].open == 0:
+                unit = in_order.popleft()
+                del self._units[unit]
+                done.append(unit)
+                yield from self._gather.contents(unit)
+            if not in_order:
+                del self._in_order[identity]
         for _, before in self._ends:
             before.difference_update(done)
         if done:

@@ -1,9 +1,10 @@
 """The least that a target does, so that tests can ask what is in the tables after a run.
 
-Rows and state are kept together at every STATE. A row changes only if what comes is not older; an unchanged row keeps
-its as-of; a delete leaves a tombstone; a copy that only fills a gap fills none where something is or was. A parent's
-complete list of children is applied if it is not older than the last one, and goes on counting for older rows. A
-finished listing removes what it did not see and nothing newer has touched.
+Rows and state are kept together at every STATE. A row changes only if what comes is not older. An unchanged row gets
+only the newer as-of; if a listing brings it not even that: its sighting counts as much. A delete leaves a tombstone; a
+copy that only fills a gap fills none where something is or was. A parent's complete list of children is applied if it
+is not older than the last one, and goes on counting for older rows. A finished listing removes what it did not see and
+nothing newer has touched.
 """
 
 import copy
@@ -49,6 +50,7 @@ class Tables:
             tuple[str, str, str], tuple[str, list[str]]
         ] = {}  # parent's stream and id, child's → as-of, ids
         self.seen: dict[tuple[str, str], int | None] = {}
+        self._sightings: dict[tuple[str, str], str] = {}  # stream and key → as-of of what changed nothing
 
     def ids(self, stream: str) -> set[str]:
         return set(self.rows.get(stream, {}))
@@ -73,22 +75,27 @@ class Tables:
         key = ",".join(record[column] for column in (["id"] if "id" in identity else identity))
         self.seen[stream, key] = version
         lists = record.pop(CHILDREN, {})
-        self._take_row(stream, key, record)
+        self._take_row(stream, key, record, sighted=version is not None)
         for child, known in lists.items():
             self._take_list(stream, key, child, known, record[AS_OF])
 
-    def _take_row(self, stream: str, key: str, record: dict[str, Any]) -> None:
+    def _take_row(self, stream: str, key: str, record: dict[str, Any], *, sighted: bool) -> None:
         rows = self.rows.setdefault(stream, {})
         stored = rows.get(key)
         known = stored[AS_OF] if stored is not None else self.tombstones.get((stream, key))
-        if known is not None and (record[AS_OF] == GAP_FILLER or moment_of(record[AS_OF]) < moment_of(known)):
-            return
+        if known is not None:
+            known = max(known, self._sightings.get((stream, key), known), key=moment_of)
+            if record[AS_OF] == GAP_FILLER or moment_of(record[AS_OF]) < moment_of(known):
+                return
         if record.get(DELETED_AT) or self._left_out(stream, key, record):
             rows.pop(key, None)
             self.tombstones[stream, key] = record[AS_OF]
-        elif stored is None or {**stored, AS_OF: None} != {**record, AS_OF: None}:
-            rows[key] = {**(stored or {}), **record}
-            self.tombstones.pop((stream, key), None)
+            return
+        if stored is not None and sighted and {**stored, AS_OF: None} == {**record, AS_OF: None}:
+            self._sightings[stream, key] = record[AS_OF]
+            return
+        rows[key] = {**(stored or {}), **record}
+        self.tombstones.pop((stream, key), None)
 
     def _left_out(self, stream: str, key: str, record: dict[str, Any]) -> bool:
         """Whether a list of its parent that is not older lacks a row."""

@@ -67,7 +67,8 @@ class StandInStripe:
         self.expand_refusals: dict[str, tuple[int, str]] = {}  # the same, for requests that expand something
         self.before_answer: Callable[[Request], None] = lambda _: None
         self._random = random.Random(seed)
-        self._waiting: deque[tuple[Request, int]] = deque()
+        self.held: set[str] = set()  # paths whose answers are made at once, and do not arrive
+        self._waiting: deque[tuple[Request, int, Answer | None]] = deque()
         self._shown_at: dict[str, int] = {}  # event id → the second in which it shows in the feed
 
     @property
@@ -83,16 +84,23 @@ class StandInStripe:
 
     def submit(self, request: Request) -> None:
         assert self.in_flight < self.max_concurrent_requests
-        self._waiting.append((request, self.stripe_clock.second()))
+        self._began = self.stripe_clock.second()
+        self._waiting.append((request, self._began, self._answer(request) if self._is_prompt(request) else None))
+
+    def _is_prompt(self, request: Request) -> bool:
+        """Whether an answer is made at once; otherwise when it is taken."""
+        return request.path in self.held
 
     def take(self, _timeout: float) -> Answer | None:
-        if not self._waiting:
+        if all(request.path in self.held for request, *_ in self._waiting):
             return None
         self._waiting.rotate(self._random.randrange(len(self._waiting)))
-        request, self._began = self._waiting.popleft()
+        while self._waiting[0][0].path in self.held:
+            self._waiting.rotate(1)
+        request, self._began, answer = self._waiting.popleft()
         self.requests.append(request)
         self.before_answer(request)
-        return self._answer(request)
+        return answer or self._answer(request)
 
     def announce(
         self,
@@ -191,7 +199,10 @@ class StandInStripe:
 
 
 class MovingStripe(StandInStripe):
-    """A Stripe whose time goes by: an answer takes its time, and so does waiting for one."""
+    """A Stripe whose time goes by: an answer takes its time, and so does waiting for one.
+
+    What an answer says may be from any moment between the request and its arrival; here it is from either end.
+    """
 
     def __init__(self, lists: dict[str, Any], *, in_flight: int = 8, seed: int = 0, latency: float = 0.02) -> None:
         super().__init__(lists, in_flight=in_flight, seed=seed)
@@ -208,6 +219,9 @@ class MovingStripe(StandInStripe):
     def submit(self, request: Request) -> None:
         self.asked_at.append((self.clock.seconds, request))
         super().submit(request)
+
+    def _is_prompt(self, request: Request) -> bool:
+        return super()._is_prompt(request) or self._random.random() < 0.5
 
     def take(self, timeout: float) -> Answer | None:
         wait = self.latency if self._waiting else max(timeout, 0.001)
@@ -231,6 +245,17 @@ def poll(stripe: StandInStripe, feed: Any, since: int, *, whole: bool = True, **
             items += taken[1]
     assert flight.is_idle(feed)
     return items
+
+
+def take_what_comes(stripe: StandInStripe, source: Any, flight: Flight) -> list[Any]:
+    """Have a source take the answers that arrive, and return what it says."""
+    items: list[Any] = []
+    while True:
+        flight.submit([source])
+        taken = flight.take(0.0)
+        if taken is None:
+            return items
+        items += taken[1]
 
 
 def drive(stripe: StandInStripe, source: Any) -> Iterator[Any]:

@@ -320,17 +320,18 @@ def test_what_was_asked_for_by_reference_is_asked_for_again_in_the_next_poll() -
         assert stripe.asked() == [BALANCE]
 
 
+def price(number: int, nickname: str) -> dict[str, Any]:
+    return {"id": f"price_{number}", "object": "price", "nickname": nickname}
+
+
 def test_a_copy_inside_an_event_fills_a_gap_and_undoes_nothing() -> None:
     stripe = at(NOW)
-    stripe.announce("price.updated", {"id": "price_1", "object": "price", "tiers": [], "currency_options": {}})
-    item = {"id": "si_1", "object": "subscription_item", "price": {"id": "price_1", "object": "price", "nickname": "x"}}
-    other = {
-        "id": "si_2",
-        "object": "subscription_item",
-        "price": {"id": "price_2", "object": "price", "nickname": "y"},
-    }
-    subscription = {"id": "sub_1", "object": "subscription", "items": listed([item, other])}
+    stripe.announce("price.updated", {**price(1, "new"), "tiers": [], "currency_options": {}})
+    items = [
+        {"id": f"si_{number}", "object": "subscription_item", "price": price(number, "copied")} for number in (1, 2)
+    ]
+    subscription = {"id": "sub_1", "object": "subscription", "items": listed(items)}
     stripe.announce("customer.subscription.updated", subscription)
     reader = Reader(stripe, "price", "subscription", "subscription_item")
     reader.poll()
-    assert reader.values("price", "nickname") == {"price_1": None, "price_2": "y"}
+    assert reader.values("price", "nickname") == {"price_1": "new", "price_2": "copied"}
