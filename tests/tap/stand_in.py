@@ -6,8 +6,9 @@ event may show late, and ages out. An object is read by its own path, or out of 
 
 import copy
 import random
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tap_stripe_events.client import Answer, Request
@@ -70,6 +71,7 @@ class StandInStripe:
         self.held: set[str] = set()  # paths whose answers are made at once, and do not arrive
         self._waiting: deque[tuple[Request, int, Answer | None]] = deque()
         self._shown_at: dict[str, int] = {}  # event id → the second in which it shows in the feed
+        self._created: dict[str, int] = {}  # event id → its own second
 
     @property
     def in_flight(self) -> int:
@@ -139,9 +141,9 @@ class StandInStripe:
             "data": body,
             **more,
         }
-        self._shown_at[event["id"]] = created + late_by
+        self._shown_at[event["id"]], self._created[event["id"]] = created + late_by, created
         feed = self.lists.setdefault(EVENTS, [])
-        feed.insert(0 if last_of_second else len(feed), event)
+        feed.insert((bisect_left if last_of_second else bisect_right)(feed, -created, key=_newest_first), event)
         return str(event["id"])
 
     def asked(self, *, reason: str | None = None) -> list[str]:
@@ -156,7 +158,7 @@ class StandInStripe:
             status, message = refusal
             return self._refused(request, status, message=message)
         parameters = request.parameters
-        found = self._found(request.path)
+        found = self._events(parameters) if request.path == EVENTS else self._found(request.path)
         if found is None:
             return self._refused(request, 404, code="resource_missing", message="No such object")
         if isinstance(found, dict):
@@ -172,15 +174,24 @@ class StandInStripe:
         limit = parameters.get("limit", 10)
         return self._taken(request, {"object": "list", "data": found[:limit], "has_more": len(found) > limit})
 
+    def _events(self, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the event under the cursor, if it is still there, and a page or so of those that come after it."""
+        feed, now, after = self.lists.get(EVENTS, []), self.stripe_clock.second(), parameters.get("starting_after")
+        oldest = max(now - RETENTION_SECONDS + 1, parameters.get("created[gte]", 0))
+        place = bisect_right(feed, -parameters["created[lt]"], key=_newest_first) if "created[lt]" in parameters else 0
+        if after is not None:
+            place = bisect_left(feed, -self._created[after], key=_newest_first)
+            while feed[place]["id"] != after:
+                place += 1
+        found: list[dict[str, Any]] = []
+        while place < len(feed) and feed[place]["created"] >= oldest and len(found) < parameters.get("limit", 10) + 2:
+            if self._shown_at.get(feed[place]["id"], 0) <= now:
+                found.append(feed[place])
+            place += 1
+        return found
+
     def _found(self, path: str) -> Any:
         """Return a list, or one object; None if there is none."""
-        if path == EVENTS:
-            now = self.stripe_clock.second()
-            return [
-                each
-                for each in self.lists.get(EVENTS, ())
-                if self._shown_at.get(each["id"], 0) <= now and each.get("created", now) > now - RETENTION_SECONDS
-            ]
         if path in self.lists:
             return self.lists[path]
         parent, _, identifier = path.rpartition("/")
@@ -268,6 +279,10 @@ def drive(stripe: StandInStripe, source: Any) -> Iterator[Any]:
         if taken is not None:
             yield from taken[1]
     source.check_finished()
+
+
+def _newest_first(event: dict[str, Any]) -> int:
+    return -int(event["created"])
 
 
 def _matches(each: dict[str, Any], parameters: dict[str, Any]) -> bool:
