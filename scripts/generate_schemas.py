@@ -63,6 +63,10 @@ class Table:
             each["asks"] = tuple(self._ask(ask, each["objects"]) for ask in each["asks"])
         self.objects = [self._object(name) for name in self.names]
 
+    def _is_dependent(self, name: str) -> bool:
+        """Whether rows of a type are embedded in those of another, which a listing shows with them."""
+        return any(name in each.values() for each in facts.DEPENDENTS.values())
+
     def _says_all(self, name: str) -> bool:
         """Whether Stripe announces every change of a type."""
         return name in self.announced and name not in facts.PARTLY_ANNOUNCED
@@ -80,10 +84,12 @@ class Table:
         if name in facts.KEPT_BY:
             return facts.KEPT_BY[name]
         lists = [each for each in self.lists if name in each["objects"] and each["passes"]]
+        if self._is_dependent(name):
+            return "sweeps"
         if self._says_all(name) or (not lists and name in self.announced):
             return "events"
         if not lists:
-            return "parents" if any(name in each.values() for each in facts.DEPENDENTS.values()) else "others"
+            return "others"
         parents = {
             ask["of"] for each in lists for ask in each["asks"] if not (ask.get("optional") or ask.get("only_events"))
         }
@@ -184,7 +190,7 @@ class Table:
         listed = any(name in each["objects"] and each["passes"] for each in self.lists)
         fields = {field: shape for field, shape in self.library.objects[name].items() if not secret(name, field)}
         reason = facts.INCOMPLETE.get(name)
-        if reason is None and not listed:
+        if reason is None and not listed and not self._is_dependent(name):
             reason = "not listed"
         return {
             "name": name,

@@ -21,6 +21,7 @@ field that holds the id to ask with. A request is saved where the record answers
 * `changed`: after an `…updated` event, only if one of these fields is among what that changed; after others, as the
   signals say.
 * `event_signals`: the signals to look at in an event's record, where nothing can be expanded.
+* `event_if_used`: these say little; once the account has had any such row, it is asked for whatever they say.
 """
 
 from typing import Any
@@ -92,6 +93,7 @@ ASKS: dict[str, tuple[dict[str, Any], ...]] = {
                 "amount_details.shipping",
                 "amount_details.tax",
             ),
+            "event_if_used": True,
         },
     ),
     "/v1/quotes/{quote}/computed_upfront_line_items": (

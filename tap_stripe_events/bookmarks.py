@@ -17,11 +17,14 @@
          "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
          "refresh_due": "created",                         events hint that there is more: see `Hint`
          "pending_from": "2026-11-20T08:00:00Z",           the oldest row that is still to change in silence
+         "gap": {"from": "…", "to": "…"},                  a time whose events are lost, if no list makes up for it
+         "used": true,                                     there was a row, where that decides what is asked for
          "open_windows": [{"list": "/v1/charges", "from": …, "to": …, "after": "ch_…", "after_created": …}],
-         "denied": {"since": "…", "tried_at": "…", "reason": "…"}}}}
+         "denied": {"since": "…", "tried_at": "…", "reason": "…", "not_set_up": true}}}}
 
-A window is a stretch of `created`, half-open, or the whole list; `after` is the last object of it that was delivered.
-Windows are kept with the stream that a list is named after, whether or not that is selected.
+A window is a stretch of `created`, half-open, or the whole list, with the parameters of its `pass` if it has any;
+`after` is the last object of it that was delivered. Windows are kept with the stream that a list is named after,
+whether or not that is selected.
 Whether a listing goes on or begins anew is read from here, never inferred from anything else.
 """
 
@@ -239,6 +242,12 @@ class Bookmarks:
         """Note that the feed is followed for a stream from a second on."""
         self._change(stream)["events_as_of"] = iso(second)
 
+    def note_gap(self, stream: str, second: int) -> None:
+        """Note that what was announced until a second is lost to a stream, and that it is followed from there on."""
+        bookmark = self._change(stream)
+        bookmark["gap"] = {"from": bookmark["events_as_of"], "to": iso(second)}
+        bookmark["events_as_of"] = iso(second)
+
     def move_events(self, streams: Iterable[str], second: int) -> None:
         """Note that all that Stripe announced up to a second is in."""
         for stream in streams:
@@ -281,6 +290,14 @@ class Bookmarks:
             self._change(stream)["refresh_due"] = hint.value
         else:
             del self._change(stream)["refresh_due"]
+
+    def is_used(self, stream: str) -> bool:
+        """Whether the stream has ever had a row; known only where `use` said so."""
+        return bool(self._stream(stream).get("used"))
+
+    def use(self, stream: str) -> None:
+        """Note that the stream has had a row."""
+        self._change(stream)["used"] = True
 
     def pending_from(self, stream: str) -> int | None:
         """Return when the oldest row was created that is still to change in silence, in Unix time."""

@@ -50,12 +50,21 @@ class Children:
         selected: The object types whose rows are wanted.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
         being_listed: The object types whose own lists are being read.
+        used: The object types of which the account has had rows; what is added later counts too.
     """
 
-    def __init__(self, *, selected: Collection[str], floor: int | None, being_listed: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        selected: Collection[str],
+        floor: int | None,
+        being_listed: Collection[str] = (),
+        used: Collection[str] = (),
+    ) -> None:
         self.queue: deque[Request] = deque()
         self._selected = frozenset(selected)
         self._floor = floor
+        self._used = used
         self._denied: set[StripeList] = set()
         self._unexpandable: set[StripeList] = set()
         self._needs: dict[str, bool] = {}
@@ -101,7 +110,7 @@ class Children:
         if not self.wants(child):
             return
         if unit.cause is not None:
-            if not _worth_asking(unit.cause, parent, ask, child):
+            if not self._worth_asking(unit.cause, parent, ask, child):
                 return
         elif not self._asked_in_listing(unit, parent, ask, child):
             return
@@ -112,6 +121,17 @@ class Children:
         sample = unit.cause is None and self._is_sample(parent, ask, child)
         for purpose in self._purposes(unit, parent, child, value, sample=sample):
             self._request_if_needed(purpose, ask.needs)
+
+    def _worth_asking(self, cause: Cause, parent: Parent, ask: Ask, child: StripeList) -> bool:
+        """Whether an event is a reason to ask for a child list."""
+        if child.path in cause.also or child.path in cause.again:
+            return True
+        if not ask.on_event:
+            return False
+        if ask.changed and cause.changed is not None:
+            return not cause.changed.isdisjoint(ask.changed)
+        used = ask.event_if_used and any(name in self._used for name in child.objects)
+        return used or not _says_nothing(parent.json, ask.event_signals or ask.signals, ask)
 
     def _asked_in_listing(self, unit: Unit, parent: Parent, ask: Ask, child: StripeList) -> bool:
         """Whether a listing asks for a child list now: not if there is nothing in it, or that is not known yet."""
@@ -300,17 +320,6 @@ class Children:
         if expand := self.expand(child):
             parameters["expand[]"] = expand
         return parameters
-
-
-def _worth_asking(cause: Cause, parent: Parent, ask: Ask, child: StripeList) -> bool:
-    """Whether an event is a reason to ask for a child list."""
-    if child.path in cause.also or child.path in cause.again:
-        return True
-    if not ask.on_event:
-        return False
-    if ask.changed and cause.changed is not None:
-        return not cause.changed.isdisjoint(ask.changed)
-    return not _says_nothing(parent.json, ask.event_signals or ask.signals, ask)
 
 
 def _says_nothing(json_object: changes.StripeJson, signals: Collection[str], ask: Ask) -> bool:

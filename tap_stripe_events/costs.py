@@ -7,7 +7,7 @@ Everything is read off the object table, so that the README says what the tap do
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tap_stripe_events.families import asks_of, owned_child_types, root_lists, roots_of
+from tap_stripe_events.families import asks_of, own_lists, owned_child_types, roots_of
 from tap_stripe_events.object_table import REFRESHES, STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import Ask, KeptBy, StripeList, StripeObject, stream_name
 
@@ -120,10 +120,10 @@ def _silent(stripe_object: StripeObject) -> str:
             pending = stripe_object.pending
             back = f", back to the oldest whose `{pending.field}` is `{pending.value}`" if pending else ""
             return f"what was created since is read every {_SWEEP}{back}"
-        case KeptBy.SWEEPS if stripe_object.complete:
+        case KeptBy.SWEEPS if not stripe_object.complete and (own := own_lists(stripe_object.name)):
+            return f"{', '.join(f'`{each.path}`' for each in own)} read again every {_SWEEP}"
+        case KeptBy.SWEEPS:
             return f"listed again every {_SWEEP}"
-        case KeptBy.SWEEPS if own := [each.path for each in root_lists() if stripe_object.name in each.objects]:
-            return f"{', '.join(f'`{path}`' for path in own)} read again every {_SWEEP}"
         case _:
             return f"listed again every {_FULL_SWEEP}"
 

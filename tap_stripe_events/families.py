@@ -37,6 +37,12 @@ def asks_of(name: str, *, after_event: bool = False) -> tuple[tuple[Ask, StripeL
 
 
 @cache
+def asked_if_used() -> frozenset[str]:
+    """Return the types that are asked for after events only once the account has had rows of them."""
+    return frozenset(name for each in STRIPE_LISTS for ask in each.asks if ask.event_if_used for name in each.objects)
+
+
+@cache
 def owned_child_types(name: str) -> tuple[str, ...]:
     """Return the types whose rows belong to a record of this type: missing from its complete list, they are gone."""
     found = set()
@@ -112,6 +118,12 @@ def _leads_to(a_list: StripeList, seen: frozenset[str]) -> Iterator[str]:
             yield from embedded.objects
         for _, child in asks_of(name):
             yield from _leads_to(child, seen | {name})
+
+
+@cache
+def own_lists(name: str) -> tuple[StripeList, ...]:
+    """Return the root lists whose elements are of this type."""
+    return tuple(each for each in root_lists() if name in each.objects)
 
 
 @cache

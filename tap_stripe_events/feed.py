@@ -168,6 +168,7 @@ class Feed:
         api_version: The version that rows are in.
         lookback: How many seconds are read again.
         floor: Nothing created before this Unix time is wanted, where a child list can say so.
+        used: The object types of which the account has had rows; what is added later counts too.
     """
 
     def __init__(
@@ -179,9 +180,11 @@ class Feed:
         api_version: str,
         lookback: int,
         floor: int | None = None,
+        used: Collection[str] = (),
     ) -> None:
         self._client = client
         self._selected = frozenset(selected)
+        self._used = used
         self._account_id = account_id
         self._api_version = api_version
         self._lookback_seconds = lookback
@@ -229,7 +232,9 @@ class Feed:
             self._lookback, self._lists_told, self._children_told = Lookback(), {}, set()
         self._ignored = names
         wanted = self._selected - names
-        self._gather = Gather(client=self._client, selected=wanted, account_id=self._account_id, floor=self._floor)
+        self._gather = Gather(
+            client=self._client, selected=wanted, account_id=self._account_id, floor=self._floor, used=self._used
+        )
         self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & brought_by(name))
 
     def begin(self, since: int, *, whole: bool, ignored: frozenset[str] = frozenset()) -> None:

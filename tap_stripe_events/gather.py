@@ -81,6 +81,7 @@ class Gather:
         account_id: The account's id, for objects that are keyed by it; None if the key may not know it.
         floor: Nothing created before this Unix time is wanted, where a list can say so.
         being_listed: The object types whose own lists are being read.
+        used: The object types of which the account has had rows; what is added later counts too.
     """
 
     def __init__(
@@ -92,12 +93,13 @@ class Gather:
         floor: int | None = None,
         being_listed: Collection[str] = (),
         copied: Collection[str] = (),
+        used: Collection[str] = (),
     ) -> None:
         self._client = client
         self._selected = frozenset(selected)
         self._copied = self._selected.union(copied)
         self._account_id = account_id or "self"
-        self.children = Children(selected=selected, floor=floor, being_listed=being_listed)
+        self.children = Children(selected=selected, floor=floor, being_listed=being_listed, used=used)
         self._copies_sent = Memory()
         self._unknown_types: set[str] = set()
         self.skipped: dict[StripeList, int] = {}

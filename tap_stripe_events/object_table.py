@@ -255,6 +255,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
                     "amount_details.shipping",
                     "amount_details.tax",
                 ),
+                event_if_used=True,
             ),
         ),
         owned=True,
@@ -793,7 +794,7 @@ STRIPE_OBJECTS = MappingProxyType(
             key=("customer_id",),
             retrieve=("/v1/customers/{customer}/cash_balance",),
             events=("cash_balance.funds_available",),
-            kept_by=KeptBy.PARENTS,
+            kept_by=KeptBy.SWEEPS,
             partly="only funds_available",
         ),
         "charge": StripeObject(

@@ -31,6 +31,7 @@ class Ask:
         only_events: It is asked for then alone.
         changed: Top-level fields; after an event that says what it changed, only if that is one of them.
         event_signals: The signals to look at in an event's record, where nothing can be expanded.
+        event_if_used: These say little: once there was any such row, it is asked for after every event.
     """
 
     of: str
@@ -45,6 +46,7 @@ class Ask:
     only_events: bool = False
     changed: tuple[str, ...] = ()
     event_signals: tuple[str, ...] = ()
+    event_if_used: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

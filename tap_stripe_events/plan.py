@@ -46,7 +46,8 @@ class Standing:
 
     Attributes:
         kept_by: What keeps its rows up to date.
-        complete: A listing shows every live row.
+        partial: A look at its own lists alone is worth while: they cost less than all that its rows are found by, and
+            no listing proves what is absent anyway.
         backfilled: It was listed once in full.
         events_as_of: All that Stripe announced up to then is in.
         listed_at: The start of its last listing.
@@ -58,7 +59,7 @@ class Standing:
     """
 
     kept_by: KeptBy
-    complete: bool = True
+    partial: bool = False
     backfilled: bool = False
     events_as_of: int | None = None
     listed_at: int | None = None
@@ -116,5 +117,5 @@ def _repeated(standing: Standing, now: int, rhythm: Rhythm) -> tuple[Task, str]:
         if standing.kept_by is KeptBy.WINDOWS:
             return Task.CATCH_UP, "rows are added without a word"
         if standing.kept_by is KeptBy.SWEEPS:
-            return (Task.SWEEP if standing.complete else Task.REFRESH), "Stripe does not announce all of its changes"
+            return (Task.REFRESH if standing.partial else Task.SWEEP), "Stripe does not announce all of its changes"
     return Task.NOTHING, ""

@@ -13,7 +13,7 @@ from tap_stripe_events.bookmarks import Bookmarks, Hint, OpenWindow
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import unix
-from tap_stripe_events.families import hinted_lists, root_lists, unlisted
+from tap_stripe_events.families import hinted_lists, own_lists, unlisted
 from tap_stripe_events.listing import listable
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
@@ -184,7 +184,6 @@ class Refreshes:
 
 def _windows(name: str, since: int | None) -> Iterator[tuple[StripeList, tuple[OpenWindow, ...]]]:
     """Yield a reading of a type's own lists, or of what was created since a second where they can say so."""
-    for root in root_lists():
-        if name in root.objects:
-            start = since if root.created else None
-            yield root, tuple(OpenWindow(path=root.path, parameters=dict(each), start=start) for each in root.passes)
+    for root in own_lists(name):
+        start = since if root.created else None
+        yield root, tuple(OpenWindow(path=root.path, parameters=dict(each), start=start) for each in root.passes)

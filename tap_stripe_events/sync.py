@@ -21,8 +21,8 @@ from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
-from tap_stripe_events.clock import Clock
-from tap_stripe_events.families import hung_on, names_by_stream, unlisted
+from tap_stripe_events.clock import Clock, iso
+from tap_stripe_events.families import asked_if_used, hung_on, names_by_stream, own_lists, unlisted
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
@@ -123,6 +123,9 @@ class Run:
         self._pace = pace
         self._clock = clock or Clock()
         self._flight = Flight(client)
+        self._unused = set(asked_if_used())  # what has not had a row yet
+        self._used = {name for name in self._unused if bookmarks.is_used(stream_name(name))}
+        self._unused -= self._used
         self._feed = Feed(
             client=client,
             selected=selected,
@@ -130,6 +133,7 @@ class Run:
             api_version=api_version,
             lookback=pace.lookback_seconds,
             floor=floor,
+            used=self._used,
         )
         self._warnings = Warnings()
         self._listing: tuple[Listing, Backfill] | None = None
@@ -224,7 +228,15 @@ class Run:
             bookmarks.kept_by(stream, STRIPE_OBJECTS[name].kept_by.value)
             if stream not in listable():
                 as_of = bookmarks.events_as_of(stream)
-                if as_of is None or too_old(as_of, second):
+                if as_of is not None and too_old(as_of, second):
+                    bookmarks.note_gap(stream, second)
+                    _logger.warning(
+                        "%s: what Stripe announced from %s on has been forgotten, and no list shows it. "
+                        "Rows of that time are in only where other objects hold them.",
+                        stream,
+                        iso(as_of),
+                    )
+                elif as_of is None:
                     bookmarks.follow_from(stream, second)
         for stream in bookmarks.listings():
             if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:
@@ -348,7 +360,7 @@ class Run:
         bookmarks, stream = self._bookmarks, stream_name(name)
         return Standing(
             kept_by=STRIPE_OBJECTS[name].kept_by,
-            complete=STRIPE_OBJECTS[name].complete,
+            partial=not STRIPE_OBJECTS[name].complete and bool(own_lists(name)),
             backfilled=bookmarks.backfilled(stream),
             events_as_of=bookmarks.events_as_of(stream),
             listed_at=bookmarks.listed_at(stream),
@@ -498,6 +510,10 @@ class Run:
         stream = change.stream
         self._delivered[stream] = self._delivered.get(stream, 0) + 1
         self._refreshes.note(change)
+        if self._unused and (name := names_by_stream()[stream]) in self._unused:
+            self._unused.discard(name)
+            self._used.add(name)
+            self._bookmarks.use(stream)
         return Delivery(change=change, version=listing.version(change) if listing is not None else None)
 
     def _log_skipped(self, backfill: Backfill) -> None:

@@ -213,7 +213,7 @@ def test_everything_that_keeps_a_stream_fresh_is_told():
 def test_every_field_of_a_bookmark_is_told():
     shown = inspect.cleandoc(bookmarks.__doc__ or "").partition('"bookmarks": {"charge": {')[2]
     fields = set(re.findall(r'"(\w+)":', shown))
-    inner = {"list", "from", "to", "after", "after_created", "since", "tried_at", "reason"}
+    inner = {"list", "from", "to", "after", "after_created", "since", "tried_at", "reason", "not_set_up"}
     assert inner <= fields
     assert told("field") == fields - inner
     assert all(f"`{each}`" in OPERATING for each in inner | {"account", "written_at", "polled_at"})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tap_stripe_events.costs import stream_costs
-from tap_stripe_events.families import names_by_stream, root_lists
+from tap_stripe_events.families import names_by_stream, own_lists
 from tap_stripe_events.listing import listable
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import KeptBy
@@ -22,7 +22,7 @@ def fresh_standing(name):
     stripe_object = STRIPE_OBJECTS[name]
     return Standing(
         kept_by=stripe_object.kept_by,
-        complete=stripe_object.complete,
+        partial=not stripe_object.complete and bool(own_lists(name)),
         backfilled=True,
         events_as_of=NOW,
         listed_at=NOW,
@@ -32,9 +32,7 @@ def fresh_standing(name):
 def task_after(name, seconds):
     """What is due for a stream some time after its last listing."""
     standing = replace(fresh_standing(name), events_as_of=NOW + seconds)
-    task, _ = due(standing, NOW + seconds, RHYTHM)
-    has_own_list = any(name in each.objects for each in root_lists())
-    return Task.NOTHING if task is Task.REFRESH and not has_own_list else task
+    return due(standing, NOW + seconds, RHYTHM)[0]
 
 
 def test_every_stream_has_its_line_and_every_cell_says_something():

@@ -43,7 +43,7 @@ WINDOWS = {"kept_by": KeptBy.WINDOWS}
         ({"events_as_of": NOW - 365 * DAY, "kept_by": KeptBy.FEED}, RHYTHM, Task.BACKFILL),
         # All lists, from time to time.
         ({"listed_at": NOW - 7 * DAY}, RHYTHM, Task.SWEEP),
-        ({"listed_at": NOW - 7 * DAY, "complete": False}, RHYTHM, Task.SWEEP),
+        ({"listed_at": NOW - 7 * DAY, "partial": True}, RHYTHM, Task.SWEEP),
         ({**WINDOWS, "listed_at": NOW - 7 * DAY, "refreshed_at": NOW - 1}, RHYTHM, Task.SWEEP),
         ({"listed_at": None}, RHYTHM, Task.SWEEP),
         ({"kept_by": KeptBy.FEED, "listed_at": NOW - 700 * DAY}, RHYTHM, Task.NOTHING),
@@ -53,9 +53,9 @@ WINDOWS = {"kept_by": KeptBy.WINDOWS}
         # Those that Stripe is silent on, sooner.
         ({**SILENT, "listed_at": NOW - DAY}, RHYTHM, Task.SWEEP),
         ({**SILENT, "listed_at": NOW - DAY + 1}, RHYTHM, Task.NOTHING),
-        ({**SILENT, "listed_at": NOW - 2 * DAY, "complete": False}, RHYTHM, Task.REFRESH),
-        ({**SILENT, "listed_at": NOW - 2 * DAY, "complete": False, "refreshed_at": NOW - HOUR}, RHYTHM, Task.NOTHING),
-        ({**SILENT, "listed_at": NOW - 2 * DAY, "complete": False, "refreshed_at": NOW - DAY}, RHYTHM, Task.REFRESH),
+        ({**SILENT, "listed_at": NOW - 2 * DAY, "partial": True}, RHYTHM, Task.REFRESH),
+        ({**SILENT, "listed_at": NOW - 2 * DAY, "partial": True, "refreshed_at": NOW - HOUR}, RHYTHM, Task.NOTHING),
+        ({**SILENT, "listed_at": NOW - 2 * DAY, "partial": True, "refreshed_at": NOW - DAY}, RHYTHM, Task.REFRESH),
         (SILENT, ONLY_WHAT_EVENTS_MISS, Task.SWEEP),
         ({}, ONLY_WHAT_EVENTS_MISS, Task.NOTHING),
         # Where rows are only added, what was added.
@@ -66,7 +66,7 @@ WINDOWS = {"kept_by": KeptBy.WINDOWS}
         (WINDOWS, ONLY_WHAT_EVENTS_MISS, Task.CATCH_UP),
         # What something else has made due.
         ({"listing_due": "a test clock was deleted"}, RHYTHM, Task.SWEEP),
-        ({**SILENT, "complete": False, "listing_due": "a test clock was deleted"}, RHYTHM, Task.SWEEP),
+        ({**SILENT, "partial": True, "listing_due": "a test clock was deleted"}, RHYTHM, Task.SWEEP),
         ({**NEVER_READ, "listing_due": "a test clock was deleted"}, RHYTHM, Task.BACKFILL),
         # What Stripe refuses.
         ({"denied": True}, RHYTHM, Task.BACKFILL),
