@@ -20,6 +20,7 @@ field that holds the id to ask with. A request is saved where the record answers
   every change of the child itself.
 * `changed`: after an `…updated` event, only if one of these fields is among what that changed; after others, as the
   signals say.
+* `added`: rows of the list are only added, so that after an event only those since are asked for.
 * `event_signals`: the signals to look at in an event's record, where nothing can be expanded.
 * `event_if_used`: these say little; once the account has had any such row, it is asked for whatever they say.
 """
@@ -66,9 +67,21 @@ QUERY_PARENTS: dict[str, str] = {
 ASKS: dict[str, tuple[dict[str, Any], ...]] = {
     "/v1/billing/credit_balance_transactions": ({"of": "billing.credit_grant", "by": "customer"},),
     "/v1/customers/{customer}/balance_transactions": (
-        {"of": "customer", "signals": ("balance",), "sampled": True, "changed": ("balance",)},
-        {"of": "invoice", "by": "customer", "signals": ("starting_balance", "ending_balance"), "optional": True},
-        {"of": "credit_note", "by": "customer", "signals": ("customer_balance_transaction",), "optional": True},
+        {"of": "customer", "signals": ("balance",), "sampled": True, "changed": ("balance",), "added": True},
+        {
+            "of": "invoice",
+            "by": "customer",
+            "signals": ("starting_balance", "ending_balance"),
+            "optional": True,
+            "added": True,
+        },
+        {
+            "of": "credit_note",
+            "by": "customer",
+            "signals": ("customer_balance_transaction",),
+            "optional": True,
+            "added": True,
+        },
     ),
     "/v1/customers/{customer}/cash_balance_transactions": (
         {"of": "customer", "signals": ("cash_balance.available",), "sampled": True},
@@ -377,7 +390,6 @@ KEPT_BY: dict[str, str] = {
     # One request for every parent would be too many a day.
     "capability": "parents",
     "entitlements.active_entitlement": "parents",
-    "payment_attempt_record": "parents",
     "setup_attempt": "parents",
 }
 

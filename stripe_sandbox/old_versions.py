@@ -22,7 +22,10 @@ VERSIONS: Final = ("2018-11-08", "2019-12-03", "2020-08-27", "2022-11-15", "2024
 
 _LISTS_SINCE: Final = "2020-08-27"
 _ALWAYS_THERE: Final = frozenset(
-    {"id", "object", "amount", "created", "currency", "customer", "deleted", "livemode", "metadata", "status", "type"}
+    {
+        *("id", "object", "amount", "created", "currency", "deleted", "livemode", "metadata", "status", "type"),
+        *("account", "customer", "fee", "source"),  # whose it is
+    }
 )
 _LATER_FIELDS: Final = 3  # one of so many fields did not exist yet
 

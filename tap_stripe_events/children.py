@@ -314,7 +314,8 @@ class Children:
             if named is None:
                 return None
             parameters[parameter] = named
-        since = [each for each in (self._floor, unit.cause.since if unit.cause else None) if each is not None]
+        added = any(ask.added for ask in child.asks) and unit.cause is not None
+        since = [each for each in (self._floor, unit.cause.since if added and unit.cause else None) if each is not None]
         if child.created and not child.owned and since:
             parameters["created[gte]"] = max(since)
         if expand := self.expand(child):

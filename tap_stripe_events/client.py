@@ -247,7 +247,7 @@ class StripeClient:
             return RetriesSpentError(api_url=self.api_url, path=request.path, tries=1, seconds=0.0, reason=reason)
 
     def _attempt(self, request: Request, start: Start) -> Answer:
-        as_of = self.stripe_clock.second()
+        as_of = self.stripe_clock.estimate()
         start.left = self._clock.monotonic()  # written at once, as is `answered`: the lock is not needed
         try:
             response = self._session.get(
@@ -261,8 +261,9 @@ class StripeClient:
             raise _RetryableError(f"{type(error).__name__} (network)", {}) from None
         finally:
             start.answered = self._clock.monotonic()
-        self.stripe_clock.heard(response.headers.get("Date"))
-        return self._answer(request, response, as_of)
+        dated = self.stripe_clock.heard(response.headers.get("Date"))
+        # No request begins after its answer is dated, whatever that clock is like.
+        return self._answer(request, response, as_of if dated is None else min(as_of, dated))
 
     def _answer(self, request: Request, response: requests.Response, as_of: int) -> Answer:
         headers, content = response.headers, response.content

@@ -24,33 +24,44 @@ class Clock:
 
 
 class StripeClock:
-    """Stripe's clock, never ahead of it: what an answer's `Date` said, plus the time since that answer arrived.
+    """Stripe's clock, as far as the `Date` of its answers tells. It may run slower than the machine's, or stand.
 
-    Shared by the client's threads; the lock guards `_offset`.
+    Shared by the client's threads; the lock guards what was heard.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._offset: float | None = None
+        self._latest: int | None = None
 
-    def heard(self, date: str | None) -> None:
-        """Take in the `Date` header of an answer that has just arrived."""
+    def heard(self, date: str | None) -> int | None:
+        """Take in the `Date` header of an answer that has just arrived; return its second, None if it tells none."""
         if not date:
-            return
+            return None
         try:
             told = parsedate_to_datetime(date)
         except ValueError:
-            return  # a proxy's odd header tells nothing
+            return None  # a proxy's odd header tells nothing
         if told.tzinfo is None:
             told = told.replace(tzinfo=UTC)  # `-0000`: UTC from nowhere in particular
         offset = told.timestamp() - self._clock.monotonic()
+        second = int(told.timestamp())
         with self._lock:
             if self._offset is None or offset > self._offset:
                 self._offset = offset
+            if self._latest is None or second > self._latest:
+                self._latest = second
+        return second
 
     def second(self) -> int:
-        """Return the beginning of the present second, in Unix time. Before any answer: the machine's own clock."""
+        """Return the latest second that was heard of, in Unix time: never ahead. Before any: the machine's own."""
+        with self._lock:
+            latest = self._latest
+        return int(self._clock.now()) if latest is None else latest
+
+    def estimate(self) -> int:
+        """Return the present second, in Unix time, if Stripe's clock has run since then as the machine's has."""
         with self._lock:
             offset = self._offset
         if offset is None:

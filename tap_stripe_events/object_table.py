@@ -127,9 +127,9 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(
-            Ask(of="customer", signals=("balance",), sampled=True, changed=("balance",)),
-            Ask(of="invoice", by="customer", signals=("starting_balance", "ending_balance"), optional=True),
-            Ask(of="credit_note", by="customer", signals=("customer_balance_transaction",), optional=True),
+            Ask(of="customer", signals=("balance",), sampled=True, changed=("balance",), added=True),
+            Ask(of="invoice", by="customer", signals=("starting_balance", "ending_balance"), optional=True, added=True),
+            Ask(of="credit_note", by="customer", signals=("customer_balance_transaction",), optional=True, added=True),
         ),
     ),
     StripeList(
@@ -1164,7 +1164,7 @@ STRIPE_OBJECTS = MappingProxyType(
             incomplete_because="not listed",
         ),
         "payment_attempt_record": StripeObject(
-            name="payment_attempt_record", retrieve=("/v1/payment_attempt_records/{id}",), kept_by=KeptBy.PARENTS
+            name="payment_attempt_record", retrieve=("/v1/payment_attempt_records/{id}",), kept_by=KeptBy.SWEEPS
         ),
         "payment_intent": StripeObject(
             name="payment_intent",

@@ -30,6 +30,7 @@ class Ask:
         on_event: It is asked for again when an event brings a record of `of`.
         only_events: It is asked for then alone.
         changed: Top-level fields; after an event that says what it changed, only if that is one of them.
+        added: Rows are only added: after an event, those that are as new as the event are asked for.
         event_signals: The signals to look at in an event's record, where nothing can be expanded.
         event_if_used: These say little: once there was any such row, it is asked for after every event.
     """
@@ -45,6 +46,7 @@ class Ask:
     on_event: bool = True
     only_events: bool = False
     changed: tuple[str, ...] = ()
+    added: bool = False
     event_signals: tuple[str, ...] = ()
     event_if_used: bool = False
 

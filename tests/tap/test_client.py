@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, may_hold_secrets
+from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import (
     KeyRefusedError,
     NotAListError,
@@ -173,6 +174,25 @@ def test_a_read_counts_as_the_second_in_which_it_started_on_stripes_clock(
     stripe = make_stripe(sandbox.url)
     stripe.get(CUSTOMERS)  # the first answer tells the time
     assert abs(stripe.get(CUSTOMERS).as_of - 1_790_000_000) <= 1
+
+
+def test_a_read_counts_as_no_later_than_its_answer_says_where_stripes_clock_stands(
+    make_sandbox: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    """The first answer set the clock; the machine's time goes on, and Stripe's does not."""
+
+    class Hurried(Clock):
+        looks = 0
+
+        def monotonic(self) -> float:
+            self.looks += 1
+            return super().monotonic() + 10.0 * self.looks
+
+    sandbox = make_sandbox("full")  # it stands still in 2026-09-21
+    stripe = make_stripe(sandbox.url, clock=Hurried())
+    seconds = {stripe.get(CUSTOMERS).as_of for _ in range(5)}
+    assert max(seconds) == stripe.stripe_clock.second()
+    assert stripe.stripe_clock.estimate() > max(seconds) + 10
 
 
 def test_floats_and_long_integers_keep_their_digits(make_stripe: Callable[..., StripeClient]) -> None:

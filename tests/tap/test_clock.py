@@ -9,11 +9,14 @@ from tap_stripe_events.clock import Clock, StripeClock, iso, unix
 
 
 class StandingClock(Clock):
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
     def now(self) -> float:
         return 5_000.5
 
     def monotonic(self) -> float:
-        return 100.0
+        return self.seconds
 
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Kathmandu"])
@@ -39,10 +42,20 @@ def test_an_answer_that_was_long_on_its_way_does_not_set_the_clock_back() -> Non
     clock.heard("Tue, 22 Sep 2026 14:13:20 GMT")
     clock.heard("Tue, 22 Sep 2026 14:13:10 GMT")
     assert clock.second() == 1_790_086_400
+    assert clock.estimate() == 1_790_086_400
+
+
+def test_what_was_heard_of_is_never_ahead_of_a_clock_that_stands() -> None:
+    machine = StandingClock()
+    clock = StripeClock(machine)
+    clock.heard("Tue, 22 Sep 2026 14:13:20 GMT")
+    machine.seconds += 7.0
+    assert clock.second() == 1_790_086_400
+    assert clock.estimate() == 1_790_086_407
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])
 def test_without_a_date_the_machines_clock_counts(date: str | None) -> None:
     clock = StripeClock(StandingClock())
     clock.heard(date)
-    assert clock.second() == 5_000
+    assert clock.second() == clock.estimate() == 5_000
