@@ -16,7 +16,7 @@ from stand_in import NOW, StandInStripe, poll
 
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, GAP_FILLER, Change
-from tap_stripe_events.clock import Clock, unix
+from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.feed import Feed, Polled, UpTo
 from tap_stripe_events.listing import Activate
@@ -49,7 +49,7 @@ class Tables:
         self._lists: dict[
             tuple[str, str, str], tuple[str, list[str]]
         ] = {}  # parent's stream and id, child's → as-of, ids
-        self.seen: dict[tuple[str, str], int | None] = {}
+        self.seen: dict[tuple[str, str], int] = {}  # the last listing that brought it
         self._sightings: dict[tuple[str, str], str] = {}  # stream and key → as-of of what changed nothing
 
     def ids(self, stream: str) -> set[str]:
@@ -73,7 +73,8 @@ class Tables:
         stream, record = change.stream, dict(change.record)
         identity = STRIPE_OBJECTS[names_by_stream()[stream]].key
         key = ",".join(record[column] for column in (["id"] if "id" in identity else identity))
-        self.seen[stream, key] = version
+        if version is not None:
+            self.seen[stream, key] = version
         lists = record.pop(CHILDREN, {})
         self._take_row(stream, key, record, sighted=version is not None)
         for child, known in lists.items():
@@ -121,7 +122,8 @@ class Tables:
     def _sweep(self, item: Activate) -> None:
         rows = self.rows.setdefault(item.stream, {})
         for key, row in list(rows.items()):
-            if unix(row[AS_OF]) * 1000 <= item.version and self.seen[item.stream, key] != item.version:
+            newer = moment_of(row[AS_OF]).timestamp() * 1000 > item.version
+            if not newer and self.seen.get((item.stream, key)) != item.version:
                 del rows[key]
 
 
