@@ -11,6 +11,7 @@
          "listing_started_at": null,                       set while a listing is under way,
          "listing_from": null,                             with its start date
          "listing_because": "…",                           and the reason of it
+         "losses_announced": true,                         which was a deletion that takes rows of this stream along
          "not_read": {"/v1/charges": "the key lacks …"},   the lists that Stripe refused it, or the last one
          "listing_due": "…",                               why it must be listed at the next opportunity
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
@@ -182,7 +183,8 @@ class Bookmarks:
             bookmark["backfill_finished_at"] = None
             bookmark.pop("refreshed_at", None)
             bookmark.pop("pending_from", None)
-        bookmark.pop("listing_due", None)
+        if bookmark.pop("listing_due", None) is not None:
+            bookmark["losses_announced"] = True
         if because:
             bookmark["listing_because"] = because
         bookmark["listing_started_at"] = iso(second)
@@ -197,7 +199,7 @@ class Bookmarks:
     def _end_listing(self, stream: str) -> None:
         bookmark = self._change(stream)
         bookmark["listing_started_at"] = None
-        for key in ("listing_from", "listing_because"):
+        for key in ("listing_from", "listing_because", "losses_announced"):
             bookmark.pop(key, None)
 
     def leave_out(self, stream: str, path: str, reason: str) -> None:

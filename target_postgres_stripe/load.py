@@ -152,7 +152,8 @@ class Loader:
         with failures():
             connection = self._begin()
             if shape.ordered:
-                if self._is_kept_by_events(shape):
+                bookmark = self._progress.get(shape.stream, status.NO_PROGRESS).bookmark
+                if self._is_kept_by_events(shape) and not status.announces_losses(bookmark):
                     self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
                 for relation in self._owned_by(shape):
                     self._counting.touch([relation.child.stream])

@@ -175,6 +175,11 @@ def is_kept_by_events(bookmark: Any) -> bool:
     )
 
 
+def announces_losses(bookmark: Any) -> bool:
+    """Whether the listing under way, or the next one, is there because a deletion took rows of the stream along."""
+    return isinstance(bookmark, dict) and bool(bookmark.get("losses_announced") or bookmark.get("listing_due"))
+
+
 def denied_reason(bookmark: Any) -> str | None:
     """Why Stripe refuses the stream, None if it does not."""
     denied = bookmark.get("denied") if isinstance(bookmark, dict) else None

@@ -165,3 +165,12 @@ def test_what_is_undone_is_no_repair(loaded, waiting):
     """The tap is cut off before the STATE that would have covered the sweep."""
     loaded(known_to(50), *MEND)
     assert waiting() == []
+
+
+@pytest.mark.parametrize("told", [{"listing_due": "a test clock was deleted"}, {"losses_announced": True}])
+def test_what_a_deletion_took_along_is_no_drift(loaded, drift, waiting, told):
+    """A test clock was deleted: that its customers are gone with it, only the listing tells that was begun for it."""
+    loaded(known_to(90, **told), *MEND, known_to(150))
+    assert waiting() == ["a", "new"]
+    loaded(known_to(TOO_LATE))
+    assert drift() == (2, True)
