@@ -257,6 +257,10 @@ class Bookmarks:
             if before is not None and before < second:
                 self._change(stream)["events_as_of"] = iso(second)
 
+    def delivered(self) -> None:
+        """Note that rows wait for a STATE, although it says nothing else that is new."""
+        self._changed = True
+
     def polled(self, now: float) -> None:
         """Note that the feed has just been read, at the machine's time."""
         self._changed = True
@@ -356,6 +360,11 @@ class Bookmarks:
         """Return when it was last tried whether the stream is still refused, in Unix time."""
         tried = (self._stream(stream).get("denied") or {}).get("tried_at")
         return None if tried is None else unix(tried)
+
+    def try_again(self, stream: str) -> None:
+        """Have it tried at once whether a stream is still refused."""
+        if (denied := self._change(stream).get("denied")) is not None:
+            denied.pop("tried_at", None)
 
     def not_set_up(self, stream: str) -> bool:
         """Whether the stream is refused because the account does not use the product."""

@@ -107,11 +107,13 @@ class ReadPurpose:
         unit: What the answer belongs to.
         name: The object's type.
         json: The object as the event showed it, for its key.
+        told: The event, if it is the last word on the object as far as events tell.
     """
 
     unit: Unit
     name: str
     json: StripeJson
+    told: Announcement | None = None
 
     @property
     def stream(self) -> str:
@@ -488,18 +490,23 @@ class Feed:
         else:
             reason = self._why_read_again(folded)
         if reason is not None and self._path(name, newest.json) is not None:
-            self._read_again(newest.identity, newest.json, cause, reason)
+            told = newest if folded.first and not folded.late else None
+            self._read_again(newest.identity, newest.json, cause, reason, told=told)
             return
         if folded.late or not folded.first:
             return  # nobody can say more than the event that was listed before it
-        unit = self._unit(newest.identity, cause)
-        if newest.type in gone_after(newest):
-            self._gather.take_gone(unit, name, self._key(name, newest.json), unit.as_of(0))
+        self._take_told(self._unit(newest.identity, cause), newest, secrets=secrets)
+
+    def _take_told(self, unit: Unit, told: Announcement, *, secrets: bool) -> None:
+        """Put into the unit what an event itself tells of its object."""
+        name = told.identity[0]
+        if told.type in gone_after(told):
+            self._gather.take_gone(unit, name, self._key(name, told.json), unit.as_of(0))
             return
         source = Source(as_of=unit.as_of(0), secrets=secrets)
-        read = self._gather.take_object(unit, name, newest.json, source, self._gather.own_key(name))
+        read = self._gather.take_object(unit, name, told.json, source, self._gather.own_key(name))
         if read is not None and read.lists:
-            self._lists_told[newest.identity] = frozenset(each.completed_by or "" for each, _ in read.lists)
+            self._lists_told[told.identity] = frozenset(each.completed_by or "" for each, _ in read.lists)
 
     def _why_read_again(self, folded: Folded) -> str | None:
         """Return why an event's payload is not the object; None if it is."""
@@ -552,7 +559,15 @@ class Feed:
         self._in_order.setdefault(identity, deque()).append(unit)
         return unit
 
-    def _read_again(self, identity: Identity, json_object: StripeJson, cause: Cause, reason: str) -> None:
+    def _read_again(
+        self,
+        identity: Identity,
+        json_object: StripeJson,
+        cause: Cause,
+        reason: str,
+        *,
+        told: Announcement | None = None,
+    ) -> None:
         name = identity[0]
         found = self._path(name, json_object)
         if found is None or name not in self._wanted:
@@ -564,7 +579,7 @@ class Feed:
         parameters: dict[str, Any] = {"limit": _PAGE} if endpoint in list_paths() else {}
         if name not in self._unexpandable and (expand := self._gather.children.expand_one(name)):
             parameters["expand[]"] = expand
-        purpose = ReadPurpose(unit=unit, name=name, json=json_object)
+        purpose = ReadPurpose(unit=unit, name=name, json=json_object, told=told)
         self._requests.append(
             Request(path=path, endpoint=endpoint, parameters=parameters, purpose=purpose, reason=reason)
         )
@@ -594,6 +609,8 @@ class Feed:
                 plain = {key: each for key, each in answer.request.parameters.items() if key != "expand[]"}
                 self._requests.append(replace(answer.request, parameters=plain))
                 return
+            case Verdict.NOT_SET_UP if purpose.told is not None:
+                self._take_told(unit, purpose.told, secrets=True)  # no path answers it: the event is all there is
             case Verdict.DENIED | Verdict.NOT_SET_UP:
                 not_set_up = answer.verdict is Verdict.NOT_SET_UP
                 yield StreamDenied(name=name, reason=refusal_reason(answer), not_set_up=not_set_up)

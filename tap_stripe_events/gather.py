@@ -22,6 +22,7 @@ from tap_stripe_events.objects import EmbeddedList, StripeList, parent_column, s
 from tap_stripe_events.units import ChildPurpose, NeedPurpose, Parent, Unit
 
 _HELD_ROWS = 20_000  # children kept back for their parents; more are delivered before them
+_EMBEDDED = 10  # the elements of a list that an object holds; the others have to be asked for
 _CHILD_RESTARTS = 5  # times that a child list is begun anew because its cursor had vanished
 _REASON_CHARACTERS = 160  # of what Stripe says, in a warning and in the state
 
@@ -183,7 +184,7 @@ class Gather:
         """Take the elements of embedded lists; return by path whether there are more, and the last one's id."""
         embedded: dict[str | None, tuple[bool, str | None]] = {}
         for each, value in parent.read.lists:
-            more = value.get("has_more") is True
+            more = _may_go_on(value)
             if unit.cause is not None and each.completed_by in unit.cause.again:
                 embedded[each.completed_by] = (True, None)
                 continue
@@ -379,6 +380,12 @@ def endless(answer: Answer, problem: str, api_url: str) -> EndlessListError:
     """Return the error that ends the run over a list that repeats itself."""
     cursor = answer.request.parameters.get("starting_after", "none")
     return EndlessListError(path=answer.request.endpoint, cursor=cursor, problem=problem, api_url=api_url)
+
+
+def _may_go_on(embedded: StripeJson) -> bool:
+    """Whether there is more to an embedded list. One that is full and does not say may have been cut."""
+    more = embedded.get("has_more")
+    return more is True or (more is None and len(changes.elements(embedded)) >= _EMBEDDED)
 
 
 def _has_key(read: Read) -> bool:

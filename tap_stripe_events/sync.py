@@ -44,6 +44,7 @@ _HINT_SECONDS = 5.0  # the least time between two looks at lists that events hin
 _PROGRESS_SECONDS = 5.0
 _FOLLOW_PROGRESS_SECONDS = 60.0
 _NAMES_SHOWN = 10
+_NOT_SET_UP_SECONDS = 60  # how long a refusal is believed though events tell of the product
 _DENIED_SECONDS = 600.0  # how often it is tried whether the feed may be read after all
 
 _logger = logging.getLogger("tap-stripe-events")
@@ -275,7 +276,12 @@ class Run:
         if since is None or self._feed.polling:
             return
         denied = self._bookmarks.streams_denied()
-        ignored = frozenset(name for name in self._selected if stream_name(name) in denied)
+        # What the account did not use has no rows, and nobody forbids to read what an event tells of it.
+        ignored = frozenset(
+            name
+            for name in self._selected
+            if stream_name(name) in denied and not self._bookmarks.not_set_up(stream_name(name))
+        )
         self._feed.begin(since, whole=whole, ignored=ignored)
         now = self._clock.monotonic()
         self._next_poll = now + (self._pace.poll_seconds or _POLL_WHILE_LISTING_SECONDS)
@@ -285,6 +291,7 @@ class Run:
     def _take_poll(self, polled: Polled) -> Iterator[Item]:
         self._bookmarks.polled(self._clock.now())
         self._refreshes.hint(polled.names)
+        self._doubt_refusals(polled.names)
         for name in polled.deleted:
             if STRIPE_OBJECTS[name].swept_after:
                 self._next_plan = self._clock.monotonic()
@@ -292,6 +299,15 @@ class Run:
                     self._bookmarks.make_listing_due(stream_name(lost), f"a {stream_name(name)} was deleted")
         if polled.new:
             yield from self._checkpoint()
+
+    def _doubt_refusals(self, told: Collection[str]) -> None:
+        """List again what the account is said not to use, if events tell of it all the same."""
+        second = self._client.stripe_clock.second()
+        for stream in map(stream_name, self._selected.intersection(told)):
+            tried = self._bookmarks.denied_tried_at(stream) or second
+            if self._bookmarks.not_set_up(stream) and second - tried >= _NOT_SET_UP_SECONDS:
+                self._bookmarks.try_again(stream)
+                self._next_plan = self._clock.monotonic()
 
     def _deny_feed(self, denied: FeedDenied) -> None:
         self._feed_denied_at = self._clock.monotonic()
@@ -460,6 +476,8 @@ class Run:
             self._log_progress("Following" if self._following and self._listing is None else "Reading")
 
     def _checkpoint(self) -> Iterator[Item]:
+        if self._told:
+            self._bookmarks.delivered()
         self._moved = self._told = False
         self._last_state = self._clock.monotonic()
         yield Checkpoint()

@@ -415,6 +415,18 @@ def test_an_object_that_may_not_be_read_is_said_to_be_refused_and_the_rest_arriv
     assert len(reader.ids("customer")) == 2
 
 
+@pytest.mark.parametrize(("kind", "there"), [("coupon.updated", {"c": "a"}), ("coupon.deleted", {})])
+def test_of_what_no_path_answers_the_event_is_all_there_is(kind: str, there: dict[str, str]) -> None:
+    stripe = quiet_stripe()
+    stripe.refusals["/v1/coupons/c"] = (404, "Unrecognized request URL (GET: /v1/coupons/c).")
+    stripe.announce("coupon.created", {"id": "c", "object": "coupon", "name": "a"}, created=NOW)
+    stripe.announce(kind, {"id": "c", "object": "coupon", "name": "a"}, created=NOW)
+    reader = Reader(stripe, "coupon")
+    reader.poll()
+    assert stripe.asked() == ["/v1/coupons/c"]
+    assert reader.values("coupon", "name") == there
+
+
 @pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])
 def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[int, str]) -> None:
     stripe = quiet_stripe()

@@ -45,6 +45,20 @@ def test_a_complete_list_in_an_event_is_all_there_is() -> None:
     assert stripe.asked() == []
 
 
+@pytest.mark.parametrize(("shown", "asked"), [(9, []), (10, ["/v1/invoices/in_1/lines"])])
+def test_a_list_that_does_not_say_whether_there_is_more_is_complete_only_if_it_is_not_full(
+    shown: int, asked: list[str]
+) -> None:
+    stripe = at(NOW, **{"/v1/invoices/in_1/lines": lines(12)})
+    told = invoice(lines(shown))
+    del told["lines"]["has_more"]
+    stripe.announce("invoice.updated", told)
+    reader = Reader(stripe, "invoice", "line_item")
+    reader.poll()
+    assert stripe.asked() == asked
+    assert len(reader.records("invoice")[0][CHILDREN]["line_item"]) == (12 if asked else 9)
+
+
 def test_children_come_before_their_parent() -> None:
     stripe = at(NOW, **{"/v1/invoices/in_1/lines": lines(25)})
     stripe.announce("invoice.updated", invoice(lines(10), more=True))

@@ -1,0 +1,58 @@
+"""Products that the account is said not to use, and what events tell of them all the same."""
+
+from replica import DAY, Replica
+from stand_in import NOT_SET_UP, NOW, StandInStripe
+
+from tap_stripe_events.plan import Rhythm
+from tap_stripe_events.sync import Pace
+
+TOPUPS = "/v1/topups"
+SELDOM = Pace(rhythm=Rhythm(sweep_seconds=7 * DAY, full_sweep_seconds=30 * DAY, not_set_up_seconds=DAY))
+
+
+def topup(number: int) -> dict[str, object]:
+    return {"id": f"tu_{number}", "object": "topup", "created": NOW - 1000 + number, "amount": number}
+
+
+def stripe_at(second: int, *, in_use: bool) -> StandInStripe:
+    lists = {path: [] for path in ("/v1/customers", "/v1/events", "/v1/test_helpers/test_clocks", "/v1/balance")}
+    lists[TOPUPS] = [topup(1), topup(2)]
+    stripe = StandInStripe(lists)
+    stripe.stripe_clock.now = NOW + second
+    if not in_use:
+        stripe.refusals[TOPUPS] = NOT_SET_UP
+    return stripe
+
+
+def replica_without_topups() -> Replica:
+    replica = Replica()
+    assert replica.run(stripe_at(0, in_use=False), "customer", "topup", pace=SELDOM)
+    assert replica.bookmark("topup")["denied"]["not_set_up"]
+    return replica
+
+
+def test_the_first_event_about_a_product_has_its_list_read() -> None:
+    replica = replica_without_topups()
+    stripe = stripe_at(100, in_use=True)
+    stripe.announce("topup.created", topup(2))
+    assert replica.run(stripe, "customer", "topup", pace=SELDOM)
+    assert replica.ids("topup") == {"tu_1", "tu_2"}
+    assert "denied" not in replica.bookmark("topup")
+
+
+def test_what_events_tell_is_there_even_if_its_list_is_still_refused() -> None:
+    replica = replica_without_topups()
+    stripe = stripe_at(100, in_use=False)
+    stripe.announce("topup.created", topup(2))
+    assert replica.run(stripe, "customer", "topup", pace=SELDOM)
+    assert replica.values("topup", "amount") == {"tu_2": 2}
+    assert replica.bookmark("topup")["denied"]["not_set_up"]
+
+
+def test_a_list_that_was_just_refused_is_not_asked_for_again_at_every_event() -> None:
+    replica = replica_without_topups()
+    for second in (100, 110):
+        stripe = stripe_at(second, in_use=False)
+        stripe.announce("topup.updated", topup(2))
+        assert replica.run(stripe, "customer", "topup", pace=SELDOM)
+        assert (TOPUPS in stripe.asked()) is (second == 100)
