@@ -48,7 +48,8 @@ class Followed:
         now = self.stripe.clock.seconds
         if isinstance(item, Checkpoint):
             self.checkpoints.append(now)
-            self.replica.keep(self._pending, self.state)
+            if self.run._bookmarks.stamp(now):  # else no STATE is written, and nothing is covered by it
+                self.replica.keep(self._pending, self.state)
             return
         self._pending.append(item)
         if isinstance(item, Delivery):
@@ -409,3 +410,19 @@ def test_days_of_following_do_not_fill_the_memory(pace: Pace) -> None:
     assert not feed._units
     assert not feed._in_order
     assert not feed._ends
+
+
+@pytest.mark.parametrize("moment", [2.0, 2.2, 2.4, 2.6, 2.8])
+def test_what_was_read_again_is_covered_by_a_state_at_once(moment: float) -> None:
+    """The poll that told of it was over before, and may have moved the bookmarks as far as they go in this second."""
+    lists = {"/v1/coupons": coupons(1)}
+    followed = Followed(lists, "coupon", latency=0.1)
+    new = {**lists["/v1/coupons"][0], "name": "New"}
+
+    def happens() -> None:
+        lists["/v1/coupons"][0] = new
+        followed.stripe.announce("coupon.updated", new, version=OLD_VERSION)
+
+    followed.after(moment, happens)
+    followed.go_on(moment + 2)
+    assert followed.replica.values("coupon", "name") == {"c_0": "New"}
