@@ -80,6 +80,7 @@ class Listing:
         self.names = frozenset(names)
         self._needed = frozenset(self._roots(selected))
         self._open: dict[str, set[StripeList]] = {}  # stream → root lists that still feed it
+        self._unused: dict[str, dict[StripeList, str]] = {}  # stream → its lists of products not in use, and why
         self._versions: dict[str, int] = {}
         began = bookmarks.listings()
         for name in sorted(names):
@@ -138,12 +139,12 @@ class Listing:
         if closed.refused is not None:
             self._warnings.refused(root.path, closed.refused, not_set_up=closed.not_set_up)
         for stream in [each for each, roots in self._open.items() if root in roots]:
-            if closed.refused is not None and self._lacks(stream, closed):
-                self._bookmarks.leave_out(stream, root.path, closed.refused)
+            if closed.refused is not None:
+                self._leave_out(stream, closed, closed.refused)
             self._open[stream].discard(root)
             if not self._open[stream]:
                 del self._open[stream]
-                yield from self._finish(stream, second, not_set_up=closed.not_set_up)
+                yield from self._finish(stream, second)
 
     def deny_children(self, denied: ChildListDenied) -> None:
         """Take in that a child list is refused."""
@@ -152,14 +153,26 @@ class Listing:
             if stream_name(name) in self._open:
                 self._bookmarks.leave_out(stream_name(name), denied.path, denied.reason)
 
-    def _lacks(self, stream: str, closed: ListClosed) -> bool:
-        """Whether a stream's listing is not whole without a list. What is not set up is only a detour without end."""
-        name = names_by_stream()[stream]
-        return not closed.not_set_up or name in closed.root.objects or roots_of(name) == {closed.root}
+    def _leave_out(self, stream: str, closed: ListClosed, reason: str) -> None:
+        """Note what a stream's listing lacks without a list.
 
-    def _finish(self, stream: str, second: int, *, not_set_up: bool) -> Iterator[Activate]:
+        That of a product that the account does not use holds nothing, so others can still bring all there is.
+        """
+        refused = {closed.root: reason}
+        if closed.not_set_up:
+            unused = self._unused.setdefault(stream, {})
+            unused |= refused
+            refused = unused if self._is_unused(stream) else {}
+        for root, why in refused.items():
+            self._bookmarks.leave_out(stream, root.path, why)
+
+    def _is_unused(self, stream: str) -> bool:
+        """Whether all that could bring a stream's rows are lists of products that the account does not use."""
+        return roots_of(names_by_stream()[stream]) <= self._unused.get(stream, {}).keys()
+
+    def _finish(self, stream: str, second: int) -> Iterator[Activate]:
         if reason := self._denial(stream):
-            self._bookmarks.deny(stream, reason, second, not_set_up=not_set_up)
+            self._bookmarks.deny(stream, reason, second, not_set_up=self._is_unused(stream))
             return
         whole = not self._bookmarks.not_read(stream) and self._shows_every_row(stream)
         self._bookmarks.finish_listing(stream, second)
@@ -183,9 +196,10 @@ class Listing:
         for path, reason in not_read.items():
             if path not in detours:
                 return reason
+        unread = not_read | {root.path: why for root, why in self._unused.get(stream, {}).items()}
         paths = [each.path for each in roots_of(name)]
-        if all(path in not_read for path in paths):
-            return f"{paths[0]}, which it is found by, is refused: {not_read[paths[0]]}"
+        if all(path in unread for path in paths):
+            return f"{paths[0]}, which it is found by, is refused: {unread[paths[0]]}"
         return None
 
     def _shows_every_row(self, stream: str) -> bool:
@@ -193,6 +207,8 @@ class Listing:
         if stream not in self._versions:
             return False
         name = names_by_stream()[stream]
+        if any(name in root.objects for root in self._unused.get(stream, ())):
+            return False  # what the list held while the product was in use need not be gone
         if self._floor is not None and any(root.created for root in roots_of(name)):
             return False
         # What only an optional list brings hangs on a test clock, and live accounts have none.

@@ -1,7 +1,9 @@
 """Products that the account is said not to use, and what events tell of them all the same."""
 
-from replica import DAY, Replica
-from stand_in import NOT_SET_UP, NOW, StandInStripe
+from typing import Any
+
+from replica import DAY, EVERY_RUN, Replica
+from stand_in import EVENTS, NO_PERMISSION, NOT_SET_UP, NOW, StandInStripe
 
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.sync import Pace
@@ -56,3 +58,44 @@ def test_a_list_that_was_just_refused_is_not_asked_for_again_at_every_event() ->
         stripe.announce("topup.updated", topup(2))
         assert replica.run(stripe, "customer", "topup", pace=SELDOM)
         assert (TOPUPS in stripe.asked()) is (second == 100)
+
+
+# Types that have several lists
+
+ACCOUNTS: dict[str, Any] = {
+    "/v1/account": {"id": "acct_own", "object": "account"},
+    "/v1/accounts": [{"id": "acct_1", "object": "account", "created": NOW}],
+    "/v1/test_helpers/test_clocks": [],
+    "/v1/customers": [],
+}
+
+
+def accounts_at(second: int, **refusals: tuple[int, str]) -> StandInStripe:
+    stripe = StandInStripe(ACCOUNTS)
+    stripe.stripe_clock.now = NOW + second
+    stripe.refusals |= {f"/v1/{name}": refusal for name, refusal in refusals.items()}
+    return stripe
+
+
+def test_without_connected_accounts_the_account_itself_is_all_there_is() -> None:
+    replica = Replica()
+    assert replica.run(accounts_at(0, accounts=NOT_SET_UP), "account", pace=SELDOM)
+    assert replica.ids("account") == {"acct_own"}
+    assert "denied" not in replica.bookmark("account")
+    again = accounts_at(100, accounts=NOT_SET_UP)
+    assert replica.run(again, "account", pace=SELDOM)
+    assert [each.path for each in again.requests] == [EVENTS]
+
+
+def test_rows_of_a_product_that_is_not_in_use_any_more_stay() -> None:
+    replica = Replica()
+    assert replica.run(accounts_at(0), "account", pace=EVERY_RUN)
+    assert replica.run(accounts_at(100, accounts=NOT_SET_UP), "account", pace=EVERY_RUN)
+    assert replica.ids("account") == {"acct_own", "acct_1"}
+
+
+def test_a_type_is_refused_if_one_of_its_lists_is_and_the_other_is_not_set_up() -> None:
+    replica = Replica()
+    stripe = accounts_at(0, accounts=NOT_SET_UP, account=NO_PERMISSION)
+    assert replica.run(stripe, "account", pace=SELDOM)
+    assert "not_set_up" not in replica.bookmark("account")["denied"]
