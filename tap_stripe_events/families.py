@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
-from tap_stripe_events.objects import Ask, StripeList, stream_name
+from tap_stripe_events.objects import Ask, KeptBy, StripeList, stream_name
 
 
 @cache
@@ -130,6 +130,20 @@ def own_lists(name: str) -> tuple[StripeList, ...]:
 def unlisted() -> frozenset[str]:
     """Return the types that no list leads to: they arrive inside others, and in events."""
     return frozenset(name for name in STRIPE_OBJECTS if not roots_of(name))
+
+
+@cache
+def brought_unannounced(name: str) -> frozenset[str]:
+    """Return the types that events of their own do not keep right, but what comes with an object of this type."""
+    asked = {child for ask, each in asks_of(name) if ask.on_event and not ask.optional for child in each.objects}
+    brought = {*owned_child_types(name), *STRIPE_OBJECTS[name].dependents.values(), *asked} - {name}
+    return frozenset(each for each in brought if STRIPE_OBJECTS[each].kept_by is not KeptBy.EVENTS)
+
+
+@cache
+def brought_by_only(name: str) -> frozenset[str]:
+    """Return those of them that come with nothing else."""
+    return frozenset(each for each in brought_unannounced(name) if roots_of(each) <= roots_of(name))
 
 
 @cache

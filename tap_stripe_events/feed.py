@@ -53,6 +53,7 @@ _LONGEST_SLICE_SECONDS = 86_400
 _SLICE_EVENTS = 3000  # more than that makes the next slice shorter
 _MOST_SLICE_EVENTS = 6000  # more than that, and the slice is begun anew and shorter: they are held in memory
 _MOST_UNITS = 2000  # objects that wait for answers; with more, the next slice waits too
+_MOST_WAITING = 10_000  # the same for the next poll
 _NEEDS_SECONDS = 60  # how long a product that the account does not use is believed not to be used
 
 _logger = logging.getLogger("tap-stripe-events.feed")
@@ -240,7 +241,9 @@ class Feed:
         self._wanted = frozenset(name for name in STRIPE_OBJECTS if name not in names and wanted & brought_by(name))
 
     def begin(self, since: int, *, whole: bool, ignored: frozenset[str] = frozenset()) -> None:
-        """Begin a poll, unless one is under way, or anything else and other types are to be ignored from now on.
+        """Begin a poll, unless one is under way, or too much waits for answers.
+
+        Nor is one begun if other types are to be ignored from now on, and anything is under way.
 
         What it brings ends with `Polled`, and if it is whole with `UpTo`.
 
@@ -249,6 +252,8 @@ class Feed:
             whole: Whether to read the whole stretch since then; otherwise down to a page with nothing new.
             ignored: The object types that Stripe does not let be read: events about these are left out.
         """
+        if len(self._units) > _MOST_WAITING:
+            return  # Stripe keeps the events meanwhile, and more of them will be about one object
         if ignored != self._ignored:
             if self.busy:
                 return  # what is under way ends first, so that what it says is in is clear
@@ -298,7 +303,10 @@ class Feed:
         reason = "lookback" if stretch.whole else "polls"
         purpose = FeedPagePurpose(stretch=stretch)
         request = Request(path=PATH, endpoint=PATH, parameters=parameters, purpose=purpose, reason=reason)
-        (self._pages if stretch is self._rest else self._requests).append(request)
+        if stretch is self._rest:
+            self._pages.append(request)
+        else:
+            self._requests.appendleft(request)  # what is new does not wait for what must be read again
 
     # Answers
 

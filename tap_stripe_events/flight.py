@@ -70,6 +70,8 @@ class Flight:
             return None
         asker: Asker = answer.request.asker
         self._open[id(asker)] -= 1
+        if not self._open[id(asker)]:
+            del self._open[id(asker)]  # askers come and go, for days
         return asker, asker.take(answer)
 
     def is_idle(self, asker: Asker) -> bool:

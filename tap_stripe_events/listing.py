@@ -12,7 +12,7 @@ from functools import cache
 from tap_stripe_events.backfill import ListClosed
 from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
 from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
-from tap_stripe_events.families import names_by_stream, needed_roots, root_lists, roots_of
+from tap_stripe_events.families import brought_unannounced, names_by_stream, needed_roots, root_lists, roots_of
 from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
@@ -183,10 +183,15 @@ class Listing:
             yield Activate(stream=stream, version=self._versions[stream])
 
     def _make_up_for_refusal(self, stream: str) -> None:
-        """Have listed again what was found by a stream's lists, as far as it went without them."""
-        for root in roots_of(names_by_stream()[stream]):
+        """Have listed again what was found by a stream's lists, or comes with its objects: it went without them."""
+        name = names_by_stream()[stream]
+        for root in roots_of(name):
             for other in self._bookmarks.lacking(root.path):
                 self._bookmarks.make_listing_due(other, f"{root.path} was refused before")
+        for each in brought_unannounced(name) - self.names:  # what is listed at the same time has what it needs
+            other = stream_name(each)
+            if self._bookmarks.backfilled(other) and other in listable():
+                self._bookmarks.make_listing_due(other, f"its {stream} was refused before")
 
     def _denial(self, stream: str) -> str | None:
         """Return why a stream counts as refused: a list of its own is, or all that lead to it."""

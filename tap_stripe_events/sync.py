@@ -22,7 +22,14 @@ from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock, iso
-from tap_stripe_events.families import asked_if_used, hung_on, names_by_stream, own_lists, unlisted
+from tap_stripe_events.families import (
+    asked_if_used,
+    brought_by_only,
+    hung_on,
+    names_by_stream,
+    own_lists,
+    unlisted,
+)
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
@@ -189,11 +196,11 @@ class Run:
         for item in self._items:
             if item is not None:
                 yield item
-            if self.exit_code is not None:
+            if self.exit_code is not None and (item is None or isinstance(item, Checkpoint)):
                 return
 
     def stop(self, exit_code: int) -> None:
-        """Deliver nothing more after the present item. What the bookmarks say stays true."""
+        """Deliver nothing more than the rest of the present answer, so that a parent comes with its children."""
         self.exit_code = exit_code
 
     def _run(self) -> Iterator[Item]:
@@ -228,6 +235,7 @@ class Run:
             stream = stream_name(name)
             bookmarks.kept_by(stream, STRIPE_OBJECTS[name].kept_by.value)
             if stream not in listable():
+                self._try_again(stream, second)
                 as_of = bookmarks.events_as_of(stream)
                 if as_of is not None and too_old(as_of, second):
                     bookmarks.note_gap(stream, second)
@@ -242,6 +250,15 @@ class Run:
         for stream in bookmarks.listings():
             if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:
                 bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
+
+    def _try_again(self, stream: str, second: int) -> None:
+        """Follow a stream again that was refused, if no list can tell whether it still is.
+
+        The feed is read from where the stream was left; that may be far back, so not in every run.
+        """
+        tried = self._bookmarks.denied_tried_at(stream)
+        if tried is not None and second - tried >= self._pace.rhythm.sweep_seconds:
+            self._bookmarks.allow(stream)
 
     # The feed
 
@@ -317,6 +334,16 @@ class Run:
                 "The feed /v1/events is not read: %s. Without it, only listings tell what has changed: "
                 "every run reads all lists.",
                 denied.reason,
+            )
+
+    def _deny_objects(self, denied: StreamDenied) -> None:
+        """Take in that objects of which events tell may not be read: nor may what only they bring."""
+        name = denied.name
+        lost = {name} if name in self._selected else self._selected & brought_by_only(name)
+        self._deny_streams(lost, denied.reason, not_set_up=denied.not_set_up)
+        if not lost:
+            self._warnings.refused(
+                f"An object of type {name}, of which the feed tells,", denied.reason, not_set_up=False
             )
 
     def _deny_streams(self, names: Collection[str], reason: str, *, not_set_up: bool) -> None:
@@ -434,11 +461,10 @@ class Run:
             if self._polls and not self._feed.polling:
                 wait = min(wait, max(0.0, self._next_poll - now))
             taken = self._flight.take(wait)
-            if taken is None:
-                yield None  # so that a stop is seen
-            else:
+            if taken is not None:
                 yield from self._take_all(*taken)
             yield from self._settle()
+            yield None  # so that a stop is seen
 
     @property
     def _polls(self) -> bool:
@@ -448,13 +474,15 @@ class Run:
     def _begin_due(self, now: float) -> None:
         if self._polls and now >= self._next_poll and not self._feed.polling:
             self._begin_poll(whole=now >= self._next_whole)
-        refreshing = self._refreshes.backfill is not None
-        free = not refreshing and not self._feed.polling and (now >= self._next_hint or not self._following)
-        if free and (hinted := self._refreshes.hinted(self._being_listed())):
+        if self._refreshes.backfill is not None:
+            return
+        if self._following and now >= self._next_plan and self._listing is None:
+            self._plan()
+        # A run that ends looks once, after the feed has been read; one that follows may be reading it all the time.
+        looks = now >= self._next_hint if self._following else not self._feed.polling
+        if looks and self._refreshes.backfill is None and (hinted := self._refreshes.hinted(self._being_listed())):
             self._next_hint = now + _HINT_SECONDS
             self._refreshes.begin_hinted(hinted)
-        if self._following and now >= self._next_plan and self._listing is None and not refreshing:
-            self._plan()
 
     def _settle(self) -> Iterator[Item]:
         """Finish what has come to its end, and say how it goes."""
@@ -518,7 +546,7 @@ class Run:
             case FeedDenied():
                 self._deny_feed(item)
             case StreamDenied():
-                self._deny_streams([item.name], item.reason, not_set_up=item.not_set_up)
+                self._deny_objects(item)
             case ChildListDenied():
                 self._deny_streams(item.objects, item.reason, not_set_up=item.not_set_up)
             case ListClosed(refused=str() as reason):

@@ -174,6 +174,21 @@ def test_an_object_that_takes_long_to_read_again_does_not_keep_others_waiting() 
     assert followed.replica.bookmark("product")["events_as_of"] >= iso(NOW + 25)
 
 
+def test_a_thousand_objects_that_must_be_read_again_do_not_keep_the_news_waiting() -> None:
+    lists = {"/v1/products": [product(number) for number in range(1000)], "/v1/coupons": []}
+    followed = Followed(lists, "product", "coupon", latency=0.05)
+
+    def import_products() -> None:
+        for number in range(1000):
+            followed.stripe.announce("product.updated", product(number), version=OLD_VERSION)
+
+    followed.after(5.0, import_products)
+    followed.after(10.0, lambda: followed.stripe.announce("coupon.created", coupons(1)[0]))
+    followed.go_on(90.0)
+    assert followed.arrived["coupon", "c_0"] - followed.began < 11.0
+    assert max(followed.arrived["product", f"prod_{number}"] for number in range(1000)) - followed.began > 40.0
+
+
 def test_a_stop_ends_it_within_a_second_and_nothing_more_is_delivered() -> None:
     followed = Followed({"/v1/products": []}, "product")
 
@@ -186,6 +201,18 @@ def test_a_stop_ends_it_within_a_second_and_nothing_more_is_delivered() -> None:
     assert 7.3 <= followed.stripe.clock.seconds - followed.began <= 8.3
     assert followed.replica.ids("product") == set()
     assert followed.run.exit_code == 143
+
+
+def test_a_stop_does_not_part_a_parent_from_its_children() -> None:
+    followed = Followed({"/v1/invoices": []}, "invoice", "line_item")
+    lines = {"object": "list", "has_more": False, "data": [{"id": "il_1", "object": "line_item"}]}
+    invoice = {"id": "in_1", "object": "invoice", "created": NOW, "lines": lines}
+    followed.after(5.0, lambda: followed.stripe.announce("invoice.created", invoice))
+    for item in followed.run.follow():
+        followed._take(item)
+        if isinstance(item, Delivery):
+            followed.run.stop(143)
+    assert set(followed.arrived) == {("line_item", "il_1"), ("invoice", "in_1")}
 
 
 # Lists between polls
@@ -241,6 +268,19 @@ def test_lists_that_events_hint_at_are_read_at_most_every_five_seconds() -> None
         if each.path == "/v1/balance_transactions"
     ]
     assert all(-75 < each <= -60 for each in created[1:])  # what was created since the last look, and the lookback
+
+
+def test_they_are_read_even_if_a_poll_takes_longer_than_the_interval() -> None:
+    lists: dict[str, Any] = {"/v1/charges": [], "/v1/balance_transactions": []}
+    followed = Followed(lists, "charge", "balance_transaction", latency=0.7)
+
+    def charge() -> None:
+        lists["/v1/balance_transactions"].append(balance_transaction(1, "pending", NOW + 5))
+        followed.stripe.announce("charge.succeeded", {"id": "ch_1", "object": "charge", "created": NOW + 5})
+
+    followed.after(5.0, charge)
+    followed.go_on(30.0)
+    assert followed.arrived["balance_transaction", "txn_1"] - followed.began < 12.0
 
 
 def pending_account() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from replica import DAY, SELDOM, Replica
+from replica import DAY, EVERY_RUN, SELDOM, Replica
 from stand_in import NO_PERMISSION, NOW, StandInStripe
 
 LISTS: dict[str, Any] = {
@@ -50,3 +50,77 @@ def test_it_is_read_once_and_not_over_and_over() -> None:
     again = stripe_on(3)
     assert replica.run(again, *SELECTED, pace=SELDOM)
     assert {request.path for request in again.requests}.isdisjoint({"/v1/accounts", "/v1/customers"})
+
+
+# What the key may not read of what events tell
+
+
+def invoice(lines: int) -> dict[str, Any]:
+    data = [{"id": f"il_{number}", "object": "line_item", "invoice": "in_1"} for number in range(lines)]
+    return {"id": "in_1", "object": "invoice", "lines": {"object": "list", "data": data, "has_more": False}}
+
+
+def replica_with_an_invoice_that_changes_while_it_is_refused(*selected: str) -> tuple[Replica, StandInStripe]:
+    stripe = StandInStripe({"/v1/invoices": [invoice(1)]})
+    replica = Replica()
+    assert replica.run(stripe, *selected, pace=SELDOM)
+    stripe.stripe_clock.now += 100
+    stripe.lists["/v1/invoices"][0] = invoice(3)
+    stripe.announce("invoice.updated", invoice(3), version="2020-08-27")
+    stripe.refusals |= dict.fromkeys(("/v1/invoices", "/v1/invoices/in_1"), NO_PERMISSION)
+    assert replica.run(stripe, *selected, pace=SELDOM)
+    assert replica.ids("line_item") == {"il_0"}
+    return replica, stripe
+
+
+def test_children_are_made_up_for_when_their_parents_may_be_read_again() -> None:
+    selected = ("invoice", "line_item")
+    replica, stripe = replica_with_an_invoice_that_changes_while_it_is_refused(*selected)
+    stripe.refusals.clear()
+    assert replica.run(stripe, *selected, pace=SELDOM)
+    assert replica.ids("line_item") == {"il_0", "il_1", "il_2"}
+    assert "listing_due" not in replica.bookmark("line_item")
+
+
+def test_children_alone_are_denied_with_the_parents_that_bring_them_and_come_back() -> None:
+    replica, stripe = replica_with_an_invoice_that_changes_while_it_is_refused("line_item")
+    assert replica.bookmark("line_item")["denied"]
+    stripe.refusals.clear()
+    assert replica.run(stripe, "line_item", pace=SELDOM)
+    assert replica.ids("line_item") == {"il_0", "il_1", "il_2"}
+    assert "denied" not in replica.bookmark("line_item")
+
+
+def test_what_no_list_shows_is_followed_again_from_where_it_was_left() -> None:
+    mandate = {"id": "mandate_1", "object": "mandate", "status": "active"}
+    stripe = StandInStripe({"/v1/mandates": [mandate]})
+    replica = Replica()
+    assert replica.run(stripe, "mandate")
+    stripe.stripe_clock.now += DAY
+    stripe.announce("mandate.updated", mandate, version="2020-08-27")
+    stripe.refusals["/v1/mandates/mandate_1"] = NO_PERMISSION
+    assert replica.run(stripe, "mandate")
+    assert replica.bookmark("mandate")["denied"]
+    stripe.stripe_clock.now += DAY
+    stripe.refusals.clear()
+    assert replica.run(stripe, "mandate", pace=SELDOM)  # it is too soon to read all that again
+    assert replica.ids("mandate") == set()
+    assert replica.run(stripe, "mandate", pace=EVERY_RUN)
+    assert replica.ids("mandate") == {"mandate_1"}
+    assert "denied" not in replica.bookmark("mandate")
+
+
+def test_parents_that_nobody_selected_and_that_may_not_be_read_are_spoken_of(caplog: pytest.LogCaptureFixture) -> None:
+    link = {"id": "plink_1", "object": "payment_link"}
+    paths = ("payment_links", "checkout/sessions", "quotes", "test_helpers/test_clocks")
+    lists: dict[str, Any] = {f"/v1/{path}": [] for path in paths}
+    stripe = StandInStripe(lists)
+    replica = Replica()
+    assert replica.run(stripe, "item", pace=SELDOM)
+    stripe.announce("payment_link.updated", link, version="2020-08-27")
+    stripe.refusals["/v1/payment_links/plink_1"] = NO_PERMISSION
+    assert replica.run(stripe, "item", pace=SELDOM)
+    assert "denied" not in replica.bookmark("item")  # it has other parents
+    assert [
+        each.getMessage() for each in caplog.records if "payment_link, of which the feed tells" in each.getMessage()
+    ]
