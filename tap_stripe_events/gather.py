@@ -147,7 +147,8 @@ class Gather:
             return found
         if (known := retrieved_by_id().get(name)) is not None:
             self.children.seen(known.path, found.id)
-        alone = unit.window is not None and unit.window.root.single  # an account's own objects lead nowhere
+        # An account's own objects lead nowhere, whether its list or an event brings them.
+        alone = found.id == self._account_id or (unit.window is not None and unit.window.root.single)
         asks = () if alone else asks_of(name, after_event=unit.cause is not None)
         if not asks and not found.lists:
             if name in self._selected:

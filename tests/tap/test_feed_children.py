@@ -349,3 +349,13 @@ def test_a_copy_inside_an_event_fills_a_gap_and_undoes_nothing() -> None:
     reader = Reader(stripe, "price", "subscription", "subscription_item")
     reader.poll()
     assert reader.values("price", "nickname") == {"price_1": "new", "price_2": "copied"}
+
+
+def test_the_account_itself_leads_nowhere_and_a_connected_one_to_its_capabilities() -> None:
+    stripe = at(NOW, **{"/v1/accounts/acct_2/capabilities": []})
+    for name in ("acct_1", "acct_2"):
+        stripe.announce("account.updated", {"id": name, "object": "account"})
+    reader = Reader(stripe, "account", "capability", account_id="acct_1")
+    reader.poll()
+    assert reader.ids("account") == {"acct_1", "acct_2"}
+    assert stripe.asked() == ["/v1/accounts/acct_2/capabilities"]
