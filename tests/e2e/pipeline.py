@@ -75,6 +75,10 @@ class Running:
             self._states.append(json.loads(line))
             yield self._states[-1]
 
+    def logs(self) -> str:
+        """What both have logged up to now."""
+        return "".join(path.read_text(errors="replace") for path in self._logs)
+
     def finish(self) -> Outcome:
         """Wait until both have ended."""
         for _ in self.states():
