@@ -242,7 +242,6 @@ INCOMPLETE: dict[str, str] = {
     "review": "closed ones are not listed",
     "source": "detached ones are listed nowhere and can still be retrieved",
     "source_transaction": "found by source",
-    "apps.secret": "those of single users are not listed",
     "tax.calculation_line_item": "not listed",
     "tax.transaction_line_item": "not listed",
     "subscription_item": "those of subscriptions that ended stay with them",
@@ -448,6 +447,7 @@ GONE_AFTER: dict[str, dict[str, str]] = {"payment_method": {"payment_method.deta
 # (What belongs to it by a list of its own goes too.)
 TAKES_ALONG: dict[str, tuple[str, ...]] = {
     "customer": ("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
+    "source": ("source_transaction",),
 }
 
 # What else is taken to be gone with an object that a listing does not show any more. It lives on, changed, after a

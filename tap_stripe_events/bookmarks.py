@@ -14,7 +14,8 @@
          "losses_announced": true,                         which was a deletion that takes rows of this stream along
          "not_read": {"/v1/charges": "the key lacks …"},   the lists that Stripe refused it, or the last one
          "listing_due": "…",                               why it must be listed at the next opportunity
-         "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished
+         "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished,
+         "listed_from": "2026-01-01T00:00:00Z",            with its start date, if it had one
          "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
          "refresh_due": "created",                         events hint that there is more: see `Hint`
          "pending_from": "2026-11-20T08:00:00Z",           the oldest row that is still to change in silence
@@ -192,9 +193,12 @@ class Bookmarks:
         bookmark.pop("not_read", None)
 
     def abandon_listing(self, stream: str) -> None:
-        """Note that the listing under way will not be finished: the next one begins anew."""
+        """Note that the listing under way will not be finished: the next one begins anew, for the same reason."""
+        bookmark = self._change(stream)
+        if bookmark.get("losses_announced"):
+            bookmark.setdefault("listing_due", bookmark.get("listing_because", ""))
         self._end_listing(stream)
-        self._change(stream).pop("not_read", None)
+        bookmark.pop("not_read", None)
 
     def _end_listing(self, stream: str) -> None:
         bookmark = self._change(stream)
@@ -223,6 +227,9 @@ class Bookmarks:
         """
         bookmark = self._change(stream)
         bookmark["listed_at"] = bookmark["listing_started_at"]
+        bookmark.pop("listed_from", None)
+        if bookmark.get("listing_from") is not None:
+            bookmark["listed_from"] = bookmark["listing_from"]
         self._end_listing(stream)
         if bookmark.get("backfill_finished_at") is None:
             bookmark["backfill_finished_at"] = iso(second)
@@ -230,6 +237,14 @@ class Bookmarks:
     def backfilled(self, stream: str) -> bool:
         """Whether the stream was listed once since its last backfill began."""
         return self._stream(stream).get("backfill_finished_at") is not None
+
+    def listed_from(self, stream: str) -> int | None:
+        """Return the start date of the last listing that was finished, in Unix time; None: everything."""
+        return self._moment(stream, "listed_from")
+
+    def want_backfill(self, stream: str) -> None:
+        """Note that the listing that the stream had is not all that is wanted of it."""
+        self._change(stream)["backfill_finished_at"] = None
 
     def kept_by(self, stream: str, kept_by: str) -> None:
         """Note what keeps a stream's rows up to date."""
@@ -345,7 +360,8 @@ class Bookmarks:
         bookmark["denied"] = {"since": since, "tried_at": iso(second), "reason": reason}
         if not_set_up:
             bookmark["denied"]["not_set_up"] = True
-        self.abandon_listing(stream)
+        self._end_listing(stream)
+        bookmark.pop("not_read", None)
 
     def allow(self, stream: str) -> None:
         """Note that Stripe lets the stream be read."""

@@ -45,6 +45,11 @@ class Warnings:
         else:
             _logger.warning("%s is not read: %s. Its rows stay as they are; all other streams go on.", path, reason)
 
+    def allowed(self, stream: str, paths: Collection[str]) -> None:
+        """Say that a stream is read again, so that it will be said if it is refused another time."""
+        self._warned.difference_update({f"Stream {stream}", *paths})
+        _logger.info("Stream %s may be read again, and was listed anew", stream)
+
     def say_not_set_up(self) -> None:
         """Say which lists the account has no use for."""
         for reason, paths in self._not_set_up.items():
@@ -178,6 +183,7 @@ class Listing:
         self._bookmarks.finish_listing(stream, second)
         if self._bookmarks.denied(stream) is not None:
             self._bookmarks.allow(stream)
+            self._warnings.allowed(stream, [each.path for each in roots_of(names_by_stream()[stream])])
             self._make_up_for_refusal(stream)
         if whole:
             yield Activate(stream=stream, version=self._versions[stream])

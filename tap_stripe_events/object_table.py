@@ -683,12 +683,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("apps.install.created", "apps.install.deleted", "apps.install.updated"),
             deleted_by=("apps.install.deleted",),
         ),
-        "apps.secret": StripeObject(
-            name="apps.secret",
-            kept_by=KeptBy.SWEEPS,
-            complete=False,
-            incomplete_because="those of single users are not listed",
-        ),
+        "apps.secret": StripeObject(name="apps.secret", kept_by=KeptBy.SWEEPS),
         "balance": StripeObject(
             name="balance",
             key=("account_id",),
@@ -1435,6 +1430,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "source.refund_attributes_required",
             ),
             doubtful_after=("customer.source.deleted",),
+            takes_along=("source_transaction",),
             kept_by=KeptBy.PARENTS,
             partly="states only",
             complete=False,

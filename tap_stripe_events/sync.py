@@ -28,6 +28,7 @@ from tap_stripe_events.families import (
     hung_on,
     names_by_stream,
     own_lists,
+    roots_of,
     unlisted,
 )
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
@@ -250,6 +251,10 @@ class Run:
         for stream in bookmarks.listings():
             if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:
                 bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
+        for name in self._selected:
+            listed_from = bookmarks.listed_from(stream_name(name))
+            if listed_from is not None and listed_from > (self._floor or 0) and any(r.created for r in roots_of(name)):
+                bookmarks.want_backfill(stream_name(name))  # the start date is an earlier one now, or there is none
 
     def _try_again(self, stream: str, second: int) -> None:
         """Follow a stream again that was refused, if no list can tell whether it still is.
@@ -448,7 +453,8 @@ class Run:
         return idle and not self._refreshes.hinted(self._being_listed())
 
     def _being_listed(self) -> frozenset[str]:
-        return self._listing[0].names if self._listing is not None else frozenset()
+        """Return the types whose hints wait for the end of a listing; a run that follows may be listing for hours."""
+        return self._listing[0].names if self._listing is not None and not self._following else frozenset()
 
     def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
         """Send requests, take answers, and begin what falls due, until there is nothing left to do."""

@@ -225,6 +225,19 @@ class Statements(Fragments):
         )
         return self._for(relation.child).lose(lost, reference, start)
 
+    def take_along_too(self, relation: Relation) -> str:
+        """Delete the children of rows of this stream that are gone already, such as those that a list did not name."""
+        columns = relation.parent_columns
+        if self.hard_delete:
+            lost = f"(SELECT key, as_of FROM {self._own('_tombstones')} WHERE stream = {self._stream}) AS p"
+            reference = f"{json_array(f't.{quoted(column)}' for column in columns)} = p.key"
+        else:
+            keys = f'{names(self.shape.key)}, "_sdc_deleted_at" AS as_of'
+            lost = f'(SELECT {keys} FROM {self._table} WHERE "_sdc_deleted_at" IS NOT NULL) AS p'
+            same = zip(columns, self.shape.key, strict=True)
+            reference = " AND ".join(f"t.{quoted(column)} = p.{quoted(key.name)}" for column, key in same)
+        return self._for(relation.child).lose(lost, reference, "p.as_of")
+
     def lose(self, lost: str, reference: str, as_of: str) -> str:
         """Delete the rows ``t`` that refer to lost ones ``p``, unless something newer has touched them."""
         older = f't."_sdc_as_of" <= {as_of} AND {as_of} >= {self._sighting("t")}'

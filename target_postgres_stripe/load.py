@@ -67,6 +67,8 @@ class Loader:
         self._polled_at: datetime | None = None
         self._polled_at_written: datetime | None = None
         self._counting = CountingRounds()
+        # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
+        self._owns: dict[str, tuple[str, ...]] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -117,6 +119,10 @@ class Loader:
             status.check_identity(self._schema, self._identity, incoming)
 
     # Rows.
+
+    def announce(self, shape: TableShape) -> None:
+        """Take in a stream's SCHEMA; nothing is written before its first row."""
+        self._owns[shape.stream] = shape.owns
 
     def ensure(self, shape: TableShape) -> None:
         """Bring a stream's table to its columns, in the open transaction."""
@@ -380,9 +386,16 @@ class Loader:
             for relation in self._relations_of_parent(shape):
                 if relation.child.stream in brought:
                     self._counting.touch([relation.child.stream])
-                    connection.execute(statements.enforce_lists_on_children(relation))
+                    if connection.execute(statements.enforce_lists_on_children(relation)).rowcount:
+                        self._take_along_too(connection, relation.child)
         for relation in self._relations_of_child(shape):
             connection.execute(statements.enforce_lists_on_staged(relation))
+
+    def _take_along_too(self, connection: psycopg.Connection[Any], shape: TableShape) -> None:
+        """After rows of a stream have gone with their parents, let their own children go."""
+        for relation in self._owned_by(shape):
+            self._counting.touch([relation.child.stream])
+            connection.execute(self._statements(shape).take_along_too(relation))
 
     def _register_children(self, connection: psycopg.Connection[Any], shape: TableShape, brought: set[str]) -> None:
         known = self._children.get(shape.stream, set())
@@ -400,7 +413,7 @@ class Loader:
 
     def _owned_by(self, parent: TableShape) -> Iterator[Relation]:
         """The streams whose rows exist only as long as those of a stream, where their tables have what that takes."""
-        for stream in parent.owns:
+        for stream in self._owns.get(parent.stream, ()):
             if (child := self._shapes.get(stream)) is not None:
                 relation = Relation(parent=parent, child=child)
                 if relation.is_complete:

@@ -165,6 +165,9 @@ class TargetPostgresStripe(Target):
 
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         super()._process_schema_message(message_dict)
+        for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
+            if self.sink_exists(stream_map.stream_alias):
+                self.loader.announce(self._sink(stream_map.stream_alias).shape)
         self._direct.pop(message_dict["stream"], None)
 
     def _process_record_message(self, message_dict: RecordMessage) -> None:  # type: ignore[override]

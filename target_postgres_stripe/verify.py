@@ -216,6 +216,9 @@ class Verification:
         """Refuse another account's messages; how far the state is does not matter, since nothing is stored."""
         self.check_identity(state)
 
+    def announce(self, shape: TableShape) -> None:
+        """Nothing: who owns whom only matters to what is changed."""
+
     def check_identity(self, state: Mapping[str, Any]) -> None:
         """Refuse another account's messages."""
         if (incoming := status.identity_of(state)) is not None:

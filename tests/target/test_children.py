@@ -227,3 +227,28 @@ def test_a_delete_that_names_a_child_stream_without_a_table_or_a_reference_is_no
     source = schema("source", customer_id=TEXT)
     load(state(), CUSTOMER, source, record("source", id="src_1", customer_id="cus_1", as_of=4), state())
     assert rows("SELECT id FROM stripe.source WHERE _sdc_deleted_at IS NULL") == []
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_what_goes_with_its_parent_takes_its_own_children_along(load, rows, hard_delete):
+    def owning(message, child):
+        patterns = {f"^{child}$": {"type": "array", "items": TEXT}}
+        message["schema"]["properties"]["_sdc_children"] = {"type": "object", "patternProperties": patterns}
+        return message
+
+    schemas = (
+        owning(schema("customer", name=TEXT), "source"),
+        owning(schema("source", customer_id=TEXT), "source_transaction"),
+        schema("source_transaction", source_id=TEXT),
+    )
+    load(
+        *schemas,
+        record("customer", id="cus_1", as_of=1),
+        *(record("source", id=f"src_{number}", customer_id=f"cus_{number}", as_of=1) for number in (1, 2)),
+        *(record("source_transaction", id=f"srctxn_{number}", source_id=f"src_{number}", as_of=1) for number in (1, 2)),
+        state(),
+    )
+    load(*schemas, record("customer", id="cus_1", gone=5, children={"source": []}), state(), hard_delete=hard_delete)
+    live = "SELECT id FROM stripe.{} WHERE _sdc_deleted_at IS NULL"
+    assert rows(live.format("source")) == [("src_2",)]
+    assert rows(live.format("source_transaction")) == [("srctxn_2",)]
