@@ -283,6 +283,25 @@ def test_they_are_read_even_if_a_poll_takes_longer_than_the_interval() -> None:
     assert followed.arrived["balance_transaction", "txn_1"] - followed.began < 12.0
 
 
+def test_they_are_read_while_a_sweep_of_the_same_lists_takes_long() -> None:
+    old = [balance_transaction(number, "available", NOW - DAY - number) for number in range(20_000)]
+    lists: dict[str, Any] = {"/v1/charges": [], "/v1/balance_transactions": old}
+    followed = Followed(lists, "charge", "balance_transaction", latency=0.2)
+    bookmark = followed.state["bookmarks"]["balance_transaction"]
+
+    def charge() -> None:
+        assert bookmark["listing_started_at"] is not None
+        created = followed.stripe.clock.second()
+        lists["/v1/balance_transactions"].append(balance_transaction(-1, "pending", created))
+        followed.stripe.announce("charge.succeeded", {"id": "ch_1", "object": "charge", "created": created})
+
+    followed.after(10.0, lambda: bookmark.update(listing_due="somebody wants it"))
+    followed.after(65.0, charge)
+    followed.go_on(80.0)
+    assert bookmark["listing_started_at"] is not None
+    assert followed.arrived["balance_transaction", "txn_-1"] - followed.began < 72.0
+
+
 def pending_account() -> dict[str, Any]:
     transactions = [balance_transaction(each, "available", NOW - 90 * DAY) for each in range(3)]
     transactions += [balance_transaction(each, "pending", NOW - 5 * DAY + each) for each in range(3, 6)]

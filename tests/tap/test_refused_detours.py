@@ -8,8 +8,8 @@ from stand_in import NO_PERMISSION, NOW, StandInStripe
 
 LISTS: dict[str, Any] = {
     "/v1/account": {"id": "acct_own", "object": "account"},
-    "/v1/accounts": [{"id": "acct_1", "object": "account", "created": NOW}],
-    "/v1/accounts/acct_1/capabilities": [{"id": "transfers", "object": "capability", "account": "acct_1"}],
+    "/v1/accounts": [{"id": "acct_2", "object": "account", "created": NOW}],
+    "/v1/accounts/acct_2/capabilities": [{"id": "transfers", "object": "capability", "account": "acct_2"}],
     "/v1/customers": [{"id": "cus_1", "object": "customer", "created": NOW}],
     "/v1/test_helpers/test_clocks": [],
 }
@@ -73,13 +73,15 @@ def replica_with_an_invoice_that_changes_while_it_is_refused(*selected: str) -> 
     return replica, stripe
 
 
-def test_children_are_made_up_for_when_their_parents_may_be_read_again() -> None:
+def test_children_are_made_up_for_when_their_parents_may_be_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     selected = ("invoice", "line_item")
     replica, stripe = replica_with_an_invoice_that_changes_while_it_is_refused(*selected)
     stripe.refusals.clear()
     assert replica.run(stripe, *selected, pace=SELDOM)
     assert replica.ids("line_item") == {"il_0", "il_1", "il_2"}
     assert "listing_due" not in replica.bookmark("line_item")
+    assert "Stream invoice may be read again" in caplog.text
 
 
 def test_children_alone_are_denied_with_the_parents_that_bring_them_and_come_back() -> None:

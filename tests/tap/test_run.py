@@ -131,6 +131,30 @@ def test_a_stream_that_was_left_out_for_a_while_goes_on_where_it_was() -> None:
     assert stripe.listed() == set()
 
 
+def test_an_earlier_start_date_has_read_what_was_left_out_and_no_more_than_once() -> None:
+    stripe, replica = Account(account()), Replica()
+    floor = NOW - 100 * DAY - 99
+    assert replica.run(stripe.at(0), *ALL, pace=SELDOM, floor=floor)
+    assert len(replica.ids("charge")) == 100
+    for second, start, listed in ((60, floor + 10, set()), (120, None, set(account())), (180, None, set())):
+        assert replica.run(stripe.at(second), *ALL, pace=SELDOM, floor=start)
+        assert stripe.listed() == listed
+    assert len(replica.ids("charge")) == 250
+
+
+def test_a_reason_to_list_a_stream_outlives_a_run_that_leaves_the_stream_out() -> None:
+    replica, stripe = read_once()
+    replica.state["bookmarks"]["coupon"]["listing_due"] = "somebody wants it"
+    stripe.at(60).remove("coupon", 3, announced=False)
+    assert not replica.run(stripe, *ALL, pace=SELDOM, until=lambda each: each["coupon"]["listing_started_at"])
+    assert replica.run(stripe.at(120), "charge", pace=SELDOM)
+    assert stripe.listed() == set()
+    assert replica.run(stripe.at(180), *ALL, pace=SELDOM)
+    assert stripe.listed() == {"/v1/coupons"}
+    assert len(replica.ids("coupon")) == 249
+    assert "listing_due" not in replica.bookmark("coupon")
+
+
 def test_a_gap_in_one_stream_has_that_stream_listed_again_and_what_is_gone_removed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
