@@ -98,8 +98,8 @@ def create_subscription(account: Account, _path: Mapping[str, str], params: Para
     for item, price in zip(wanted, prices, strict=True):
         _new_item(account, subscription, price, item, period)
     _discounts(account, subscription, extras)
-    account.announce(subscription, "created")
     invoice = bill(account, subscription, "subscription_create", period)
+    account.announce(subscription, "created")  # it names its first invoice
     if subscription.body["collection_method"] == "charge_automatically" and invoice.body["status"] == "open":
         _first_payment(account, subscription, invoice, extras)
     account.schedule(subscription)

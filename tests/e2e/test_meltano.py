@@ -3,11 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pipeline import BIN, TIMEOUT_SECONDS
+from pipeline import BIN, LIST_AGAIN, TIMEOUT_SECONDS
+from tables import checksums
 
 ROOT = Path(__file__).parents[2]
 STATE_ID = "dev:tap-stripe-events-to-target-postgres-stripe"
@@ -18,9 +24,44 @@ def account(make_account):
     return make_account("demo")
 
 
+class Meltano:
+    """Meltano on a copy of the project, with a system database of its own."""
+
+    def __init__(self, project, environment):
+        self._how = {"cwd": project, "text": True}
+        self._environment = environment
+
+    def __call__(self, *arguments, **settings):
+        """Run a command to its end."""
+        command, environment = [BIN / "meltano", *arguments], self._environment | settings
+        return subprocess.run(
+            command, **self._how, env=environment, capture_output=True, check=False, timeout=TIMEOUT_SECONDS
+        )
+
+    @contextmanager
+    def start(self, *arguments, log, **settings):
+        """Start a command; what is left of it at the end is killed."""
+        command, environment = [BIN / "meltano", *arguments], self._environment | settings
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, **self._how, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(TIMEOUT_SECONDS)
+
+    def state(self):
+        """The state that Meltano keeps."""
+        shown = self("state", "get", STATE_ID)
+        assert shown.returncode == 0, shown.stderr
+        return json.loads(shown.stdout)["singer_state"]
+
+
 @pytest.fixture
 def meltano(tmp_path, account, database):
-    """Run Meltano on a copy of the project, with a system database of its own."""
     project = tmp_path / "project"
     project.mkdir()
     shutil.copy(ROOT / "meltano.yml", project)
@@ -37,18 +78,7 @@ def meltano(tmp_path, account, database):
         "TARGET_POSTGRES_STRIPE_DATABASE_URL": database,
     }
 
-    def run(*arguments, **settings):
-        return subprocess.run(
-            [BIN / "meltano", *arguments],
-            cwd=project,
-            env=environment | settings,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-        )
-
-    return run
+    return Meltano(project, environment)
 
 
 def test_meltano_run_fills_the_tables_and_keeps_a_state_that_a_person_can_read(
@@ -70,13 +100,83 @@ def test_meltano_run_fills_the_tables_and_keeps_a_state_that_a_person_can_read(
         assert secret not in done.stdout + done.stderr + shown.stdout
 
 
-def test_the_job_runs_again_with_its_state_and_brings_what_changed(meltano, account, assert_true):
+def test_the_job_runs_again_and_the_feed_brings_what_changed(meltano, account, assert_true):
     assert meltano("run", "stripe-sync").returncode == 0
+    before = meltano.state()["bookmarks"]["customer"]
     account.control("tick", days=2)
-    account.vanish("coupon", account.create("/v1/coupons", percent_off=10, duration="once")["id"])
-    done = meltano("run", "stripe-sync")
+    done = meltano("run", "stripe-sync", TAP_STRIPE_EVENTS_SWEEP_INTERVAL_HOURS="0")
     assert done.returncode == 0, done.stderr
     assert_true(account)
+    after = meltano.state()["bookmarks"]["customer"]
+    assert moment(after["events_as_of"]) >= moment(before["events_as_of"]) + timedelta(days=2)
+    assert after["listed_at"] == before["listed_at"]
+
+
+def test_what_nobody_announced_is_found_by_a_full_sweep(meltano, account, assert_true):
+    assert meltano("run", "stripe-sync").returncode == 0
+    account.vanish("coupon", account.create("/v1/coupons", percent_off=10, duration="once")["id"])
+    account.let_time_pass()
+    every_run = {f"TAP_STRIPE_EVENTS_{name.upper()}": str(value) for name, value in LIST_AGAIN.items()}
+    done = meltano("run", "stripe-sync", **every_run)
+    assert done.returncode == 0, done.stderr
+    assert_true(account)
+
+
+def test_a_state_that_was_edited_back_a_day_replays_to_the_same_tables(meltano, account, connection):
+    assert meltano("run", "stripe-sync").returncode == 0
+    account.control("tick", days=1)
+    assert meltano("run", "stripe-sync").returncode == 0
+    before, state = checksums(connection), meltano.state()
+    for bookmark in state["bookmarks"].values():
+        bookmark["events_as_of"] = (moment(bookmark["events_as_of"]) - timedelta(days=1)).isoformat()
+    assert meltano("state", "set", "--force", STATE_ID, json.dumps({"singer_state": state})).returncode == 0
+    account.forget_requests()
+    done = meltano("run", "stripe-sync")
+    assert done.returncode == 0, done.stderr
+    assert "GET /v1/events" in {each["endpoint"] for each in account.requests()}
+    assert checksums(connection) == before
+    assert moment(meltano.state()["bookmarks"]["charge"]["events_as_of"]) > moment("2026-09-21T00:00:00Z")
+
+
+def moment(text):
+    return datetime.fromisoformat(text)
+
+
+def wait_until(holds, seconds=60):
+    """Look every now and then, for so long."""
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {seconds} s"
+        pause.wait(0.1)
+
+
+def test_a_run_that_follows_saves_its_state_and_ends_within_seconds(meltano, account, connection, tmp_path):
+    account.control("clock", run=True)
+    log = tmp_path / "run.log"
+
+    def arrived(key):
+        there = connection.execute("SELECT to_regclass('stripe.customer')").fetchone() != (None,)
+        query = "SELECT 1 FROM stripe.customer WHERE id = %s"
+        return there and connection.execute(query, (key,)).fetchone() is not None
+
+    with meltano.start("run", "stripe-sync", log=log, TAP_STRIPE_EVENTS_FOLLOW="true") as run:
+        wait_until(lambda: "Following the feed" in log.read_text(), TIMEOUT_SECONDS)
+        early = account.create("/v1/customers", name="Early")["id"]
+        wait_until(lambda: arrived(early), 5)
+        shown = meltano.state()["bookmarks"]["customer"]["events_as_of"]
+        wait_until(lambda: moment(meltano.state()["bookmarks"]["customer"]["events_as_of"]) > moment(shown), 30)
+        began = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        run.wait(TIMEOUT_SECONDS)
+        assert time.monotonic() - began < 5, log.read_text()[-3_000:]
+    stored = dict(connection.execute("SELECT stream, bookmark FROM stripe._sync_status").fetchall())
+    assert meltano.state()["bookmarks"] == stored
+    late = account.create("/v1/customers", name="Late")["id"]
+    account.forget_requests()
+    done = meltano("run", "stripe-sync")
+    assert done.returncode == 0, done.stderr
+    assert arrived(late)
+    assert "GET /v1/customers" not in {each["endpoint"] for each in account.requests()}
 
 
 def test_a_wrong_key_fails_the_run_and_is_not_shown(meltano):

@@ -26,7 +26,7 @@ def select(entry, selected, *breadcrumb):
     found["metadata"]["selected"] = selected
 
 
-def test_columns_that_a_table_lacked_are_added_and_filled_when_all_lists_are_read(account, pipeline, connection, assert_true):
+def test_columns_that_a_table_lacked_are_added_and_filled_by_a_full_sweep(account, pipeline, connection, assert_true):
     pipeline.catalog = pipeline.discover()
     for name in LATER:
         select(stream(pipeline.catalog, "customer"), False, "properties", name)
