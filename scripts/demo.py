@@ -1,7 +1,7 @@
 """`make demo`: a made-up account into the embedded Postgres, through Meltano. No key, no network.
 
-Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Run again, a
-week of business has passed, and the sync brings what it changed.
+Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Run again,
+three days of business have passed: the feed brings what changed, the daily listings what no event tells.
 """
 
 import fcntl
@@ -49,16 +49,16 @@ def main() -> None:
 
 
 def demo() -> None:
-    """Start the sandbox, let a week pass if it has been here before, sync and show."""
+    """Start the sandbox, let three days pass if it has been here before, sync and show."""
     port_file = HOME / "demo-port"
     port_file.unlink(missing_ok=True)
     again = (HOME / "demo-account.json").exists()
-    print("The account of the last demo, a week later …" if again else "Making the account of a small business …")
+    print("The account of the last demo, three days later …" if again else "Making the account of a small business …")
     process = sandbox(port_file)
     try:
         port = wait_for(port_file, process)
         if again:
-            tick = requests.post(f"http://127.0.0.1:{port}/_sandbox/tick", json={"days": 7}, timeout=_START_SECONDS)
+            tick = requests.post(f"http://127.0.0.1:{port}/_sandbox/tick", json={"days": 3}, timeout=_START_SECONDS)
             tick.raise_for_status()
         print(f"Sandbox Stripe on http://127.0.0.1:{port}; meltano run tap-stripe-events target-postgres-stripe\n")
         code = run.sync(

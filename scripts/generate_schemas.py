@@ -302,7 +302,6 @@ class Table:
             if name in inner["objects"]
         ]
         parents += [owner for owner, dependents in facts.DEPENDENTS.items() if name in dependents.values()]
-        parents += [owner for owner, taken in facts.TAKES_ALONG.items() if name in taken]
         return sorted(set(parents))
 
     def _column(self, field: str, shape: Shape) -> tuple[str, dict[str, Any]]:

@@ -73,6 +73,7 @@ ASKS: dict[str, tuple[dict[str, Any], ...]] = {
             "by": "customer",
             "signals": ("starting_balance", "ending_balance"),
             "optional": True,
+            "changed": ("starting_balance", "ending_balance"),
             "added": True,
         },
         {

@@ -3,6 +3,7 @@
     {"account": {"id": "acct_…", "livemode": false},
      "written_at": "2026-11-24T08:20:00.123Z",             when this state was written; it only grows
      "polled_at": "2026-11-24T08:20:00Z",                  when the feed was last read
+     "api_version": "2026-10-28.endive",                   the version that the rows are in
      "bookmarks": {"charge": {
          "backfill_started_at": "2026-11-24T08:00:00Z",    the first listing ever
          "backfill_finished_at": "2026-11-24T08:20:00Z",
@@ -129,6 +130,14 @@ class Bookmarks:
         if stored.get("id") and account_id and stored["id"] != account_id:
             raise OtherAccountError(stored=stored["id"], current=account_id)
         self._state["account"] = {"id": account_id or stored.get("id"), "livemode": livemode}
+
+    def changes_version(self, api_version: str) -> bool:
+        """Note the API version that rows are in from now on; return whether they were in another one before."""
+        before = self._state.get("api_version")
+        if before != api_version:
+            self._state["api_version"] = api_version
+            self._changed = True
+        return before not in {None, api_version}
 
     @property
     def account_id(self) -> str | None:

@@ -261,7 +261,8 @@ class StripeClient:
             raise _RetryableError(f"{type(error).__name__} (network)", {}) from None
         finally:
             start.answered = self._clock.monotonic()
-        dated = self.stripe_clock.heard(response.headers.get("Date"))
+        # Only a good answer is Stripe's for certain: something in between may have a clock of its own.
+        dated = self.stripe_clock.heard(response.headers.get("Date")) if response.ok else None
         # No request begins after its answer is dated, whatever that clock is like.
         return self._answer(request, response, as_of if dated is None else min(as_of, dated))
 

@@ -128,7 +128,14 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="customer",
         asks=(
             Ask(of="customer", signals=("balance",), sampled=True, changed=("balance",), added=True),
-            Ask(of="invoice", by="customer", signals=("starting_balance", "ending_balance"), optional=True, added=True),
+            Ask(
+                of="invoice",
+                by="customer",
+                signals=("starting_balance", "ending_balance"),
+                optional=True,
+                changed=("starting_balance", "ending_balance"),
+                added=True,
+            ),
             Ask(of="credit_note", by="customer", signals=("customer_balance_transaction",), optional=True, added=True),
         ),
     ),

@@ -21,24 +21,17 @@ from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
-from tap_stripe_events.clock import Clock, iso
-from tap_stripe_events.families import (
-    asked_if_used,
-    brought_by_only,
-    hung_on,
-    names_by_stream,
-    own_lists,
-    roots_of,
-    unlisted,
-)
+from tap_stripe_events.clock import Clock
+from tap_stripe_events.families import asked_if_used, names_by_stream, unlisted
 from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
-from tap_stripe_events.listing import Activate, Listing, Warnings, listable
-from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
+from tap_stripe_events.listing import Activate, Listing, Warnings
+from tap_stripe_events.object_table import API_VERSION
 from tap_stripe_events.objects import stream_name
-from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
+from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.refresh import Refreshes
+from tap_stripe_events.standings import Standings
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
 _TOLD_STATE_SECONDS = 0.2  # the least time between a STATE and one that covers what was read again since
@@ -52,7 +45,6 @@ _HINT_SECONDS = 5.0  # the least time between two looks at lists that events hin
 _PROGRESS_SECONDS = 5.0
 _FOLLOW_PROGRESS_SECONDS = 60.0
 _NAMES_SHOWN = 10
-_NOT_SET_UP_SECONDS = 60  # how long a refusal is believed though events tell of the product
 _DENIED_SECONDS = 600.0  # how often it is tried whether the feed may be read after all
 
 _logger = logging.getLogger("tap-stripe-events")
@@ -130,6 +122,7 @@ class Run:
         self._selected = frozenset(selected)
         self._floor = floor
         self._pace = pace
+        self._api_version = api_version
         self._clock = clock or Clock()
         self._flight = Flight(client)
         self._unused = set(asked_if_used())  # what has not had a row yet
@@ -145,6 +138,13 @@ class Run:
             used=self._used,
         )
         self._warnings = Warnings()
+        self._standings = Standings(
+            bookmarks=bookmarks,
+            selected=selected,
+            floor=floor,
+            stripe_clock=client.stripe_clock,
+            warnings=self._warnings,
+        )
         self._listing: tuple[Listing, Backfill] | None = None
         self._refreshes = Refreshes(
             client=client,
@@ -205,9 +205,9 @@ class Run:
         self.exit_code = exit_code
 
     def _run(self) -> Iterator[Item]:
-        self._begin()
+        self._standings.bring_up_to_date(self._api_version, again_after=self._pace.rhythm.sweep_seconds)
         yield Checkpoint()
-        if self._since() is not None:
+        if self._standings.since() is not None:
             yield from self._catch_up()
         self._plan()
         yield from self._list_what_is_due()
@@ -229,58 +229,7 @@ class Run:
         if listed:
             yield from self._catch_up()
 
-    def _begin(self) -> None:
-        """Bring the bookmarks up to what this tap knows and this run wants."""
-        bookmarks, second = self._bookmarks, self._client.stripe_clock.second()
-        for name in sorted(self._selected):
-            stream = stream_name(name)
-            bookmarks.kept_by(stream, STRIPE_OBJECTS[name].kept_by.value)
-            if stream not in listable():
-                self._try_again(stream, second)
-                as_of = bookmarks.events_as_of(stream)
-                if as_of is not None and too_old(as_of, second):
-                    bookmarks.note_gap(stream, second)
-                    _logger.warning(
-                        "%s: what Stripe announced from %s on has been forgotten, and no list shows it. "
-                        "Rows of that time are in only where other objects hold them.",
-                        stream,
-                        iso(as_of),
-                    )
-                elif as_of is None:
-                    bookmarks.follow_from(stream, second)
-        for stream in bookmarks.listings():
-            if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:
-                bookmarks.abandon_listing(stream)  # it misses what this run reads, or what that one left out
-        for name in self._selected:
-            listed_from = bookmarks.listed_from(stream_name(name))
-            if listed_from is not None and listed_from > (self._floor or 0) and any(r.created for r in roots_of(name)):
-                bookmarks.want_backfill(stream_name(name))  # the start date is an earlier one now, or there is none
-
-    def _try_again(self, stream: str, second: int) -> None:
-        """Follow a stream again that was refused, if no list can tell whether it still is.
-
-        The feed is read from where the stream was left; that may be far back, so not in every run.
-        """
-        tried = self._bookmarks.denied_tried_at(stream)
-        if tried is not None and second - tried >= self._pace.rhythm.sweep_seconds:
-            self._bookmarks.allow(stream)
-
     # The feed
-
-    def _followed(self) -> list[str]:
-        """Return the streams for which the feed is read."""
-        denied, second = self._bookmarks.streams_denied(), self._client.stripe_clock.second()
-        moments = {
-            stream: self._bookmarks.events_as_of(stream)
-            for stream in map(stream_name, sorted(self._selected))
-            if stream not in denied
-        }
-        return [stream for stream, as_of in moments.items() if as_of is not None and not too_old(as_of, second)]
-
-    def _since(self) -> int | None:
-        """Return from when the feed is to be read; None if nothing was read before it."""
-        moments = [self._bookmarks.events_as_of(stream) for stream in self._followed()]
-        return min((each for each in moments if each is not None), default=None)
 
     def _catch_up(self) -> Iterator[Item]:
         """Read the feed until what it says is nearly the present, or Stripe's time runs away."""
@@ -289,22 +238,15 @@ class Run:
                 return
             self._begin_poll(whole=True)
             yield from self._drive(self._nothing_left)
-            since = self._since()
+            since = self._standings.since()
             if since is None or since >= self._client.stripe_clock.second() - _CAUGHT_UP_SECONDS:
                 return
 
     def _begin_poll(self, *, whole: bool) -> None:
-        since = self._since()
+        since = self._standings.since()
         if since is None or self._feed.polling:
             return
-        denied = self._bookmarks.streams_denied()
-        # What the account did not use has no rows, and nobody forbids to read what an event tells of it.
-        ignored = frozenset(
-            name
-            for name in self._selected
-            if stream_name(name) in denied and not self._bookmarks.not_set_up(stream_name(name))
-        )
-        self._feed.begin(since, whole=whole, ignored=ignored)
+        self._feed.begin(since, whole=whole, ignored=self._standings.ignored())
         now = self._clock.monotonic()
         self._next_poll = now + (self._pace.poll_seconds or _POLL_WHILE_LISTING_SECONDS)
         if whole:
@@ -313,23 +255,11 @@ class Run:
     def _take_poll(self, polled: Polled) -> Iterator[Item]:
         self._bookmarks.polled(self._clock.now())
         self._refreshes.hint(polled.names)
-        self._doubt_refusals(polled.names)
-        for name in polled.deleted:
-            if STRIPE_OBJECTS[name].swept_after:
-                self._next_plan = self._clock.monotonic()
-                for lost in hung_on(name) & self._selected & set(listable().values()):
-                    self._bookmarks.make_listing_due(stream_name(lost), f"a {stream_name(name)} was deleted")
+        doubtful = self._standings.doubt_refusals(polled.names)
+        if self._standings.lose(polled.deleted) or doubtful:
+            self._next_plan = self._clock.monotonic()
         if polled.new:
             yield from self._checkpoint()
-
-    def _doubt_refusals(self, told: Collection[str]) -> None:
-        """List again what the account is said not to use, if events tell of it all the same."""
-        second = self._client.stripe_clock.second()
-        for stream in map(stream_name, self._selected.intersection(told)):
-            tried = self._bookmarks.denied_tried_at(stream) or second
-            if self._bookmarks.not_set_up(stream) and second - tried >= _NOT_SET_UP_SECONDS:
-                self._bookmarks.try_again(stream)
-                self._next_plan = self._clock.monotonic()
 
     def _deny_feed(self, denied: FeedDenied) -> None:
         self._feed_denied_at = self._clock.monotonic()
@@ -340,25 +270,6 @@ class Run:
                 "every run reads all lists.",
                 denied.reason,
             )
-
-    def _deny_objects(self, denied: StreamDenied) -> None:
-        """Take in that objects of which events tell may not be read: nor may what only they bring."""
-        name = denied.name
-        lost = {name} if name in self._selected else self._selected & brought_by_only(name)
-        self._deny_streams(lost, denied.reason, not_set_up=denied.not_set_up)
-        if not lost:
-            self._warnings.refused(
-                f"An object of type {name}, of which the feed tells,", denied.reason, not_set_up=False
-            )
-
-    def _deny_streams(self, names: Collection[str], reason: str, *, not_set_up: bool) -> None:
-        """Take in that what an event told of may not be read."""
-        for name in names:
-            stream = stream_name(name)
-            if name in self._selected and self._bookmarks.denied(stream) is None and not not_set_up:
-                self._warnings.refused(f"Stream {stream}", reason, not_set_up=False)
-                self._bookmarks.deny(stream, reason, self._client.stripe_clock.second())
-                self._moved = True
 
     # Lists
 
@@ -371,29 +282,13 @@ class Run:
             and self._clock.monotonic() - self._feed_denied_at >= _DENIED_SECONDS
         ):
             self._without_feed = False  # it is tried again
-        second = self._client.stripe_clock.second()
-        bookmarks, rhythm = self._bookmarks, self._rhythm()
-        under_way = {names_by_stream()[stream]: began for stream, began in bookmarks.listings().items()}
-        anew: dict[str, str] = {}
-        partly: dict[str, Task] = {}
-        for stream, name in listable().items():
-            if name not in self._selected:
-                continue
-            gap = too_old(bookmarks.events_as_of(stream) or second, second) and not self._without_feed
-            if name in under_way and not gap:
-                continue
-            task, reason = due(self._standing(name), second, rhythm)
-            if task in {Task.BACKFILL, Task.SWEEP}:
-                bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=task is Task.BACKFILL)
-                anew[name] = reason
-            elif task is not Task.NOTHING:
-                partly[name] = task
+        under_way, anew, partly = self._standings.begin_due(self._rhythm(), without_feed=self._without_feed)
         for reason in dict.fromkeys(anew.values()):
             streams = sorted(stream_name(name) for name, why in anew.items() if why == reason)
             shown = ", ".join(streams) if len(streams) <= _NAMES_SHOWN else f"{len(streams)} streams"
             _logger.info("Listing, because %s: %s", reason, shown)
         if under_way or anew:
-            self._begin_listing(under_way.keys() | anew.keys(), anew)
+            self._begin_listing(under_way | anew.keys(), anew)
         if partly:
             self._refreshes.begin(partly)
 
@@ -403,21 +298,6 @@ class Run:
             return rhythm
         # Nothing but listings tells what has changed: every run lists everything.
         return replace(rhythm, full_sweep_seconds=rhythm.sweep_seconds if self._following else 0)
-
-    def _standing(self, name: str) -> Standing:
-        bookmarks, stream = self._bookmarks, stream_name(name)
-        return Standing(
-            kept_by=STRIPE_OBJECTS[name].kept_by,
-            partial=not STRIPE_OBJECTS[name].complete and bool(own_lists(name)),
-            backfilled=bookmarks.backfilled(stream),
-            events_as_of=bookmarks.events_as_of(stream),
-            listed_at=bookmarks.listed_at(stream),
-            listing_due=bookmarks.listing_due(stream),
-            refreshed_at=bookmarks.refreshed_at(stream),
-            denied=bookmarks.denied(stream) is not None,
-            not_set_up=bookmarks.not_set_up(stream),
-            tried_at=bookmarks.denied_tried_at(stream),
-        )
 
     def _begin_listing(self, names: Collection[str], anew: Collection[str]) -> None:
         listing = Listing(
@@ -548,15 +428,15 @@ class Run:
                 yield from self._take_poll(item)
             case UpTo():
                 ignored = {stream_name(each) for each in self._feed.ignored}  # of these nothing was delivered
-                self._bookmarks.move_events(set(self._followed()) - ignored, item.second)
+                self._bookmarks.move_events(set(self._standings.followed()) - ignored, item.second)
             case FeedDenied():
                 self._deny_feed(item)
             case StreamDenied():
-                self._deny_objects(item)
+                self._moved |= self._standings.deny_objects(item.name, item.reason, not_set_up=item.not_set_up)
             case ChildListDenied():
-                self._deny_streams(item.objects, item.reason, not_set_up=item.not_set_up)
+                self._moved |= self._standings.deny(item.objects, item.reason, not_set_up=item.not_set_up)
             case ListClosed(refused=str() as reason):
-                self._deny_streams(item.root.objects, reason, not_set_up=item.not_set_up)
+                self._moved |= self._standings.deny(item.root.objects, reason, not_set_up=item.not_set_up)
 
     def _delivery(self, change: Change, listing: Listing | None) -> Delivery:
         stream = change.stream

@@ -261,7 +261,7 @@ class TapStripeEvents(Tap):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take in the state of the last run; the account stands beside the SDK's bookmarks."""
         super().load_state(state)
-        for key in ("account", "written_at", "polled_at"):
+        for key in ("account", "written_at", "polled_at", "api_version"):
             if key in state:
                 cast("dict[str, Any]", self.state)[key] = copy.deepcopy(state[key])
 

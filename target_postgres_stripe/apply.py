@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 class Relation:
     """A parent and a child stream of which the parent's records bring complete lists.
 
-    A child's row names its parent in the column ``<parent table>_id``. The elements of a list are values of the last
-    column of the child's key. What else the parent's key has (an account), the child has under the same name.
+    A child's row names its parent in the column ``<parent table>_id``, or ``<parent table>`` if it has no such. The
+    elements of a list are values of the last column of the child's key. What else the parent's key has (an account),
+    the child has under the same name.
     """
 
     parent: TableShape
@@ -42,7 +43,8 @@ class Relation:
     @property
     def reference(self) -> str:
         """The child's column that holds the parent's id."""
-        return f"{self.parent.table}_id"
+        name = f"{self.parent.table}_id"
+        return name if any(column.name == name for column in self.child.columns) else self.parent.table
 
     @property
     def is_complete(self) -> bool:

@@ -163,7 +163,8 @@ class Loader:
                     self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
                 for relation in self._owned_by(shape):
                     self._counting.touch([relation.child.stream])
-                    connection.execute(statements.take_along(relation, version))
+                    if connection.execute(statements.take_along(relation, version)).rowcount:
+                        self._take_along_too(connection, relation.child)
                 for statement in statements.finish_sweep(version):
                     connection.execute(statement)
             else:

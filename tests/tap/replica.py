@@ -143,6 +143,7 @@ class Replica(Tables):
         pace: Pace = EVERY_RUN,
         clock: Clock | None = None,
         feed: bool = True,
+        api_version: str = API_VERSION,
     ) -> tuple[Run, dict[str, Any]]:
         """Return a run that goes on where the tables are, and the state that it moves."""
         state = copy.deepcopy(self.state)
@@ -156,6 +157,7 @@ class Replica(Tables):
             pace=pace,
             clock=clock or HurriedClock(),
             feed=feed,
+            api_version=api_version,
         )
         return run, state
 

@@ -142,6 +142,14 @@ def test_an_earlier_start_date_has_read_what_was_left_out_and_no_more_than_once(
     assert len(replica.ids("charge")) == 250
 
 
+def test_in_another_api_version_everything_is_listed_again_once() -> None:
+    replica, stripe = read_once()
+    assert replica.run(stripe.at(3600), *ALL, pace=SELDOM, api_version="2030-01-01.other")
+    assert stripe.listed() == {f"/v1/{name}s" for name in ALL}
+    assert replica.run(stripe.at(7200), *ALL, pace=SELDOM, api_version="2030-01-01.other")
+    assert stripe.listed() == set()
+
+
 def test_a_reason_to_list_a_stream_outlives_a_run_that_leaves_the_stream_out() -> None:
     replica, stripe = read_once()
     replica.state["bookmarks"]["coupon"]["listing_due"] = "somebody wants it"

@@ -239,13 +239,13 @@ def test_what_goes_with_its_parent_takes_its_own_children_along(load, rows, hard
     schemas = (
         owning(schema("customer", name=TEXT), "source"),
         owning(schema("source", customer_id=TEXT), "source_transaction"),
-        schema("source_transaction", source_id=TEXT),
+        schema("source_transaction", source=TEXT),
     )
     load(
         *schemas,
         record("customer", id="cus_1", as_of=1),
         *(record("source", id=f"src_{number}", customer_id=f"cus_{number}", as_of=1) for number in (1, 2)),
-        *(record("source_transaction", id=f"srctxn_{number}", source_id=f"src_{number}", as_of=1) for number in (1, 2)),
+        *(record("source_transaction", id=f"srctxn_{number}", source=f"src_{number}", as_of=1) for number in (1, 2)),
         state(),
     )
     load(*schemas, record("customer", id="cus_1", gone=5, children={"source": []}), state(), hard_delete=hard_delete)
