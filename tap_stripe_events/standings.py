@@ -11,7 +11,7 @@ from tap_stripe_events.clock import StripeClock, iso
 from tap_stripe_events.families import brought_by_only, hung_on, names_by_stream, own_lists, roots_of
 from tap_stripe_events.listing import Warnings, listable
 from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import stream_name
+from tap_stripe_events.objects import KeptBy, stream_name
 from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
 
 _NOT_SET_UP_SECONDS = 60  # how long a refusal is believed though events tell of the product
@@ -59,7 +59,8 @@ class Standings:
                 self._follow_unlisted(stream_name(name), again_after)
         if bookmarks.changes_version(api_version):
             for stream, name in listable().items():
-                if name in self._selected and bookmarks.backfilled(stream):
+                fixed = STRIPE_OBJECTS[name].kept_by is KeptBy.FEED  # an event stays in the version it was made in
+                if name in self._selected and bookmarks.backfilled(stream) and not fixed:
                     bookmarks.make_listing_due(stream, "the API version has changed")
         for stream in bookmarks.listings():
             if names_by_stream().get(stream) not in self._selected or bookmarks.listing_floor(stream) != self._floor:

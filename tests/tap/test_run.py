@@ -145,7 +145,7 @@ def test_an_earlier_start_date_has_read_what_was_left_out_and_no_more_than_once(
 def test_in_another_api_version_everything_is_listed_again_once() -> None:
     replica, stripe = read_once()
     assert replica.run(stripe.at(3600), *ALL, pace=SELDOM, api_version="2030-01-01.other")
-    assert stripe.listed() == {f"/v1/{name}s" for name in ALL}
+    assert stripe.listed() == {"/v1/charges", "/v1/coupons", "/v1/products"}
     assert replica.run(stripe.at(7200), *ALL, pace=SELDOM, api_version="2030-01-01.other")
     assert stripe.listed() == set()
 
