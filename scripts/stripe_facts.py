@@ -172,6 +172,14 @@ EXTRA_LISTS: tuple[dict[str, Any], ...] = (
         "parameter": "customer",
         "asks": ({"of": "customer_cash_balance_transaction", "by": "customer", "optional": True, "only_events": True},),
     },
+    # A dispute is announced; that its charge is disputed is not.
+    {
+        "path": "/v1/charges/{charge}",
+        "object": "charge",
+        "parent": "charge",
+        "parameter": "charge",
+        "asks": ({"of": "dispute", "by": "charge", "optional": True, "only_events": True},),
+    },
     # A flow of money of Treasury is announced; the transaction that it makes is not.
     {
         "path": "/v1/treasury/transactions/{transaction}",

@@ -539,6 +539,15 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         asks=(Ask(of="customer_cash_balance_transaction", by="customer", optional=True, only_events=True),),
     ),
     StripeList(
+        path="/v1/charges/{charge}",
+        objects=("charge",),
+        paged=False,
+        single=True,
+        parent="charge",
+        parameter="charge",
+        asks=(Ask(of="dispute", by="charge", optional=True, only_events=True),),
+    ),
+    StripeList(
         path="/v1/treasury/transactions/{transaction}",
         objects=("treasury.transaction",),
         paged=False,
