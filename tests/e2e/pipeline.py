@@ -122,6 +122,11 @@ class Pipeline:
         target = [str(TARGET), "--config", self._file("target.json", self.target_settings)]
         return Running(tap, target, self.directory, self.environment)
 
+    def write_settings(self) -> None:
+        """Write ``tap.json`` and ``target.json`` as a run does."""
+        self._file("tap.json", self.tap_settings)
+        self._file("target.json", self.target_settings)
+
     def run(self) -> Outcome:
         """Run to the end, and keep the last STATE for the next run."""
         with self.start() as running:

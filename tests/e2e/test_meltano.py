@@ -31,12 +31,10 @@ class Meltano:
         self._how = {"cwd": project, "text": True}
         self._environment = environment
 
-    def __call__(self, *arguments, **settings):
-        """Run a command to its end."""
-        command, environment = [BIN / "meltano", *arguments], self._environment | settings
-        return subprocess.run(
-            command, **self._how, env=environment, capture_output=True, check=False, timeout=TIMEOUT_SECONDS
-        )
+    def __call__(self, *arguments, given="", **settings):
+        """Run a command to its end; ``given`` is its input."""
+        how = {**self._how, "env": self._environment | settings, "input": given, "timeout": TIMEOUT_SECONDS}
+        return subprocess.run([BIN / "meltano", *arguments], capture_output=True, check=False, **how)
 
     @contextmanager
     def start(self, *arguments, log, **settings):
@@ -177,6 +175,19 @@ def test_a_run_that_follows_saves_its_state_and_ends_within_seconds(meltano, acc
     assert done.returncode == 0, done.stderr
     assert arrived(late)
     assert "GET /v1/customers" not in {each["endpoint"] for each in account.requests()}
+
+
+def test_the_tables_are_verified_through_meltano_too(meltano, account):
+    assert meltano("run", "stripe-sync").returncode == 0
+    account.let_time_pass()
+    for code, change in ((0, None), (1, {"description": "Nobody said so"})):
+        if change:
+            account.change("charge", account.first("charge").key, **change)
+        sent = meltano("invoke", "tap-stripe-events", "--verify")
+        assert sent.returncode == 0, sent.stderr
+        done = meltano("invoke", "target-postgres-stripe", "--verify", given=sent.stdout)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert ("description" in done.stdout) == bool(change)
 
 
 def test_a_wrong_key_fails_the_run_and_is_not_shown(meltano):

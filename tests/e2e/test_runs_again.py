@@ -28,9 +28,7 @@ def list_again(pipeline):
 
 
 @pytest.mark.parametrize("settings", [{}, LIST_AGAIN], ids=["by the feed", "with all lists read again"])
-def test_a_run_with_nothing_changed_leaves_every_table_as_it_was(  # noqa: PLR0917 - fixtures
-    account, pipeline, connection, assert_true, settings
-):
+def test_a_run_with_nothing_changed_leaves_every_table_as_it_was(account, pipeline, connection, assert_true, settings):
     run(pipeline)
     before = checksums(connection)
     account.let_time_pass()
