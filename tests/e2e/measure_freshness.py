@@ -2,7 +2,8 @@
 
 Makes so many changes a second in a sandbox that runs in a process of its own while ``tap | target`` follow it, and
 prints how long the changes took until they could be read, and what both processes used. Empties the schema ``stripe``
-of the database. Settings of the tap: ``TAP='{"poll_interval_ms": 250}'``.
+of the database. Settings of the tap: ``TAP='{"poll_interval_ms": 250}'``. ``OBJECTS=5``: no more of each type, which
+then change several times a second.
 """
 # ruff: noqa: T201 - it prints
 
@@ -34,7 +35,7 @@ def main(database_url: str, seconds: str = "60", per_second: str = "50") -> None
         pipeline.tap_settings |= FAST
         pipeline.run()
         pipeline.tap_settings |= FOLLOW | json.loads(os.environ.get("TAP", "{}"))
-        changes = Changes(account, database_url)
+        changes = Changes(account, database_url, objects=int(os.environ.get("OBJECTS", "100")))
         with Following(pipeline.start(), changes.look) as following:
             following.wait_until_caught_up()
             account.forget_requests()
