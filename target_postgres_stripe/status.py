@@ -39,6 +39,9 @@ EVENTS = "events"
 POLLED_AT = "polled_at"
 """When the feed was last read in full."""
 
+LAG = "CASE WHEN events_as_of IS NOT NULL THEN greatest(now() - events_as_of, interval '0') END"
+"""Where Stripe's clock is ahead of the database's, nothing lags."""
+
 WRITTEN_AT = "written_at"
 """When the tap wrote a STATE: it only grows, so it tells which of two STATEs is the later one."""
 
@@ -235,7 +238,7 @@ def write_progress(connection: psycopg.Connection[Any], schema: str, changed: Ma
     columns = ", ".join(types)
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in (*types, "lag", "updated_at") if name != "stream")
     connection.execute(
-        f"INSERT INTO {quoted(schema)}._sync_status ({columns}, lag) SELECT {columns}, now() - events_as_of "
+        f"INSERT INTO {quoted(schema)}._sync_status ({columns}, lag) SELECT {columns}, {LAG} "
         f"FROM jsonb_to_recordset(%s) AS b({', '.join(f'{name} {kind}' for name, kind in types.items())}) "
         f"ON CONFLICT (stream) DO UPDATE SET {changes}",
         (Jsonb([status_row(stream, progress) for stream, progress in changed.items()]),),
@@ -258,7 +261,7 @@ def status_row(stream: str, progress: Progress) -> dict[str, Any]:
 def write_poll(connection: psycopg.Connection[Any], schema: str, polled_at: datetime, streams: Iterable[str]) -> None:
     """Record in the rows of streams that the feed brings when it was last read in full."""
     connection.execute(
-        f"UPDATE {quoted(schema)}._sync_status SET polled_at = %(polled_at)s, lag = now() - events_as_of "
+        f"UPDATE {quoted(schema)}._sync_status SET polled_at = %(polled_at)s, lag = {LAG} "
         f"WHERE stream = ANY(%(streams)s) AND events_as_of IS NOT NULL AND denied IS NULL "
         f"AND polled_at IS DISTINCT FROM %(polled_at)s",
         {"polled_at": polled_at, "streams": list(streams)},

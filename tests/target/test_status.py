@@ -29,6 +29,13 @@ def test_kept_by_and_lag_are_told(load, rows):
     assert found == [("charge", "sweeps", None), ("customer", "events", True)]
 
 
+def test_nothing_lags_where_stripes_clock_is_ahead_and_nothing_is_said_where_no_feed_was_read(load, rows):
+    ahead = LOADED | {"events_as_of": "2999-01-01T00:00:00Z"}
+    load(state(), CUSTOMER, state(customer=ahead, charge={"kept_by": "sweeps"}))
+    found = rows("SELECT stream, extract(epoch FROM lag) FROM stripe._sync_status ORDER BY 1")
+    assert found == [("charge", None), ("customer", 0)]
+
+
 def test_live_rows_are_counted_at_the_end_of_a_run(load, rows):
     counts = "SELECT stream, rows, rows_counted_at IS NOT NULL FROM stripe._sync_status ORDER BY 1"
     marks = {"customer": LOADED, "charge": LOADED}
