@@ -455,7 +455,13 @@ GONE_AFTER: dict[str, dict[str, str]] = {"payment_method": {"payment_method.deta
 # What goes with a deleted object, unannounced: the types whose rows name it in the column that is called after it.
 # (What belongs to it by a list of its own goes too.)
 TAKES_ALONG: dict[str, tuple[str, ...]] = {
-    "customer": ("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
+    "customer": (
+        "customer_balance_transaction",
+        "customer_cash_balance_transaction",
+        "discount",
+        "entitlements.active_entitlement",
+        "source",
+    ),
     "source": ("source_transaction",),
 }
 

@@ -916,7 +916,13 @@ STRIPE_OBJECTS = MappingProxyType(
             dependents=_fixed({"cash_balance": "cash_balance"}),
             events=("customer.created", "customer.deleted", "customer.updated"),
             deleted_by=("customer.deleted",),
-            takes_along=("customer_balance_transaction", "customer_cash_balance_transaction", "discount", "source"),
+            takes_along=(
+                "customer_balance_transaction",
+                "customer_cash_balance_transaction",
+                "discount",
+                "entitlements.active_entitlement",
+                "source",
+            ),
             vanishes_with_it=("payment_method",),
         ),
         "customer_balance_transaction": StripeObject(
