@@ -95,7 +95,7 @@ def test_a_deleted_customer_takes_along_what_only_it_had() -> None:
     stripe.announce("customer.deleted", {"id": "cus_1", "object": "customer"})
     reader = read(stripe)
     (record,) = reader.records("customer")
-    lost = {"bank_account", "card", "discount", "source", "tax_id"}
+    lost = {"bank_account", "card", "discount", "entitlements_active_entitlement", "source", "tax_id"}
     assert {stream: ids for stream, ids in record[CHILDREN].items() if stream in lost} == {
         stream: [] for stream in lost
     }
