@@ -45,10 +45,10 @@ from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
 from tap_stripe_events.objects import stream_name
 from tap_stripe_events.plan import RETENTION_SECONDS
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
+from tap_stripe_events.windows import PAGE
 
 PATH = "/v1/events"
 
-_PAGE = 100
 _LONGEST_SLICE_SECONDS = 86_400
 _SLICE_EVENTS = 3000  # more than that makes the next slice shorter
 _MOST_SLICE_EVENTS = 6000  # more than that, and the slice is begun anew and shorter: they are held in memory
@@ -295,7 +295,7 @@ class Feed:
         self._request_page(self._poll, None)
 
     def _request_page(self, stretch: _Stretch, after: str | None) -> None:
-        parameters: dict[str, Any] = {"limit": _PAGE, "created[gte]": stretch.start}
+        parameters: dict[str, Any] = {"limit": PAGE, "created[gte]": stretch.start}
         if stretch.end is not None:
             parameters["created[lt]"] = stretch.end
         if after is not None:
@@ -584,7 +584,7 @@ class Feed:
         unit = self._unit(identity, cause, waits=True)
         # What is read in the second of its event counts as that event, and a child's event may follow in that second.
         self._lists_told[identity] = frozenset(each.completed_by or "" for each in STRIPE_OBJECTS[name].embedded)
-        parameters: dict[str, Any] = {"limit": _PAGE} if endpoint in list_paths() else {}
+        parameters: dict[str, Any] = {"limit": PAGE} if endpoint in list_paths() else {}
         if name not in self._unexpandable and (expand := self._gather.children.expand_one(name)):
             parameters["expand[]"] = expand
         purpose = ReadPurpose(unit=unit, name=name, json=json_object, told=told)

@@ -13,8 +13,7 @@ from tap_stripe_events.bookmarks import Bookmarks, Hint, OpenWindow
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import unix
-from tap_stripe_events.families import hinted_lists, own_lists, unlisted
-from tap_stripe_events.listing import listable
+from tap_stripe_events.families import hinted_lists, own_lists, root_lists, unlisted
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
 from tap_stripe_events.plan import Task
@@ -65,6 +64,14 @@ class Refreshes:
         self._floor = floor
         self._lookback_seconds = lookback_seconds
         self._round: _Round | None = None
+        # The few types that hints are about: the run asks after every answer whether there are any.
+        self._hintable = {
+            stream_name(name): name
+            for root in root_lists()
+            if root.hints
+            for name in root.objects
+            if name in self._selected
+        }
         self._pending = {
             each.stream: (each.pending.field, each.pending.value)
             for each in STRIPE_OBJECTS.values()
@@ -92,9 +99,8 @@ class Refreshes:
         """Return the types that events hint at; those that are just being listed can wait."""
         return [
             name
-            for stream, name in listable().items()
-            if name in self._selected
-            and name not in being_listed
+            for stream, name in self._hintable.items()
+            if name not in being_listed
             and self._bookmarks.refresh_due(stream) is not None
             and self._bookmarks.backfilled(stream)
             and self._bookmarks.denied(stream) is None
