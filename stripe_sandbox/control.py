@@ -8,6 +8,7 @@
 | ``POST latency`` ``{"ms"}`` | every answer waits |
 | ``POST rate_limit`` ``{"per_second", "per_endpoint"}`` | 429 beyond that |
 | ``POST products`` ``{"missing": ["issuing"]}`` | products that are not set up |
+| ``POST permissions`` ``{"key", "names"}`` | what a restricted key may from now on, in the words of ``--restricted`` |
 | ``POST clock`` ``{"stop_at"}``, ``{"advance"}``, ``{"run": true}``, ``{"speed": N}`` | the account's time; what is due
   by then happens, in order of time, and the answer comes when all of it has |
 | ``POST tick`` ``{"days"}`` | business goes on for so many days |
@@ -32,6 +33,7 @@ from stripe_sandbox.errors import SandboxError
 from stripe_sandbox.faults import Fault, FaultKind, Faults, RateLimit, fault_kinds
 from stripe_sandbox.feed import FeedSettings
 from stripe_sandbox.histories import run_history
+from stripe_sandbox.keys import Key, masked, restricted
 from stripe_sandbox.messages import Request, Response
 from stripe_sandbox.products import PRODUCTS
 from stripe_sandbox.rendering import pretty
@@ -53,6 +55,7 @@ class Controlled(Protocol):
     account: Account
     api: Api
     faults: Faults
+    keys: dict[str, Key]
     limit: RateLimit
     requests: RequestLog
 
@@ -131,6 +134,14 @@ def _products(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     target.api.missing_products = missing
     return {"missing": sorted(missing)}
+
+
+def _permissions(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    key = target.keys.get(_needed(given, "key"))
+    if key is None or key.permissions is None:
+        raise SandboxError(f"There is no restricted key {masked(given['key'])}. Start with --restricted KEY=NAMES.")
+    target.keys[key.secret] = changed = restricted(key.secret, _needed(given, "names"), key.account)
+    return {"permissions": sorted(changed.permissions or ())}
 
 
 def _clock(target: Controlled, given: Mapping[str, Any]) -> Response | dict[str, Any]:
@@ -222,6 +233,7 @@ _ACTIONS: Mapping[tuple[str, str], Callable[[Controlled, Mapping[str, Any]], Res
     ("POST", "latency"): _latency,
     ("POST", "rate_limit"): _rate_limit,
     ("POST", "products"): _products,
+    ("POST", "permissions"): _permissions,
     ("POST", "clock"): _clock,
     ("POST", "tick"): _tick,
     ("POST", "vanish"): _vanish,

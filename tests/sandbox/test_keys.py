@@ -36,6 +36,21 @@ def test_a_restricted_key_does_not_write_unless_it_may(
     assert http.get("/v1/customers", key="rk_test_w").status_code == 403
 
 
+def test_permissions_are_taken_and_given_back(
+    make_sandbox: Callable[..., Sandbox], connect: Callable[[Sandbox], Http]
+) -> None:
+    http = connect(make_sandbox(restricted_keys={"rk_test_r": "customer,charge"}))
+    http.control("permissions", key="rk_test_r", names="customer")
+    assert http.get("/v1/charges", key="rk_test_r").status_code == 403
+    assert http.get("/v1/customers", key="rk_test_r").status_code == 200
+    http.control("permissions", key="rk_test_r", names="customer,charge")
+    assert http.get("/v1/charges", key="rk_test_r").status_code == 200
+    for unrestricted in ("sk_test_sandbox", "rk_test_nobody"):
+        refused = http.request("POST", "/_sandbox/permissions", json={"key": unrestricted, "names": "customer"})
+        assert refused.status_code == 400
+        assert "There is no restricted key" in refused.json()["error"]
+
+
 def test_a_restricted_key_for_an_unknown_type_is_refused_at_the_start() -> None:
     with pytest.raises(SandboxError, match="'nonsense', which is no object type"):
         Service(account="empty", restricted_keys={"rk_test_x": "nonsense"})
