@@ -59,6 +59,7 @@ class Service:
         now: Where the account's clock starts, and stands; without it, it is the real time.
         state_file: Where the account is loaded from, if there is such a file, and saved to.
         speed: How many times as fast as the real time a running clock runs.
+        monotonic: The time by which rate limits are kept, in seconds.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Service:
         now: int | None = None,
         state_file: Path | None = None,
         speed: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if account not in KINDS:
             raise SandboxError(f"There is no account '{account}', but: {', '.join(KINDS)}.")
@@ -79,6 +81,7 @@ class Service:
         self._kind = account
         self._state_file = state_file
         self._clock_stands = now is not None
+        self._monotonic = monotonic
         account_id = f"acct_1{token(seed, 'account', length=16)}"
         self.account = Account(spec, account_id=account_id, seed=seed, clock=Clock(now))
         self.live_account = Account(spec, account_id=account_id, seed=seed, livemode=True, clock=Clock(now))
@@ -104,7 +107,7 @@ class Service:
         if request.path.startswith(control.PREFIX):
             return Exchange(response=control.answer(self, request))
         endpoint = self.api.endpoint(request)
-        refusal = self.limit.refusal(endpoint, time.monotonic())
+        refusal = self.limit.refusal(endpoint, self._monotonic())
         if refusal is not None:
             exchange = Exchange(response=refusal, delay_seconds=self.faults.latency_seconds)
         else:

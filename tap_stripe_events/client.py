@@ -85,7 +85,7 @@ class Answer:
     secrets: bool = False
 
 
-class _RetryableError(Exception):
+class RetryableError(Exception):
     """A try failed in a way that another try may mend."""
 
     def __init__(self, reason: str, headers: Mapping[str, str]) -> None:
@@ -141,8 +141,6 @@ class StripeClient:
         self._closed = threading.Event()
         self._answers: queue.SimpleQueue[Answer | TapError] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[Request, Start | None] | None] = queue.SimpleQueue()
-        for number in range(max_concurrent_requests):
-            threading.Thread(target=self._work, name=f"stripe-{number}", daemon=True).start()
         self._session = requests.Session()
         self._session.mount(self.api_url, HTTPAdapter(pool_maxsize=max_concurrent_requests, max_retries=0))
         self._session.auth = _KeyAuth(api_key)
@@ -151,6 +149,11 @@ class StripeClient:
         self.in_flight = 0
         self._told_retry = -1.0
         self.requests_sent = 0
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        for number in range(self.max_concurrent_requests):
+            threading.Thread(target=self._work, name=f"stripe-{number}", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -211,7 +214,7 @@ class StripeClient:
 
         @backoff.on_exception(
             backoff.runtime,
-            _RetryableError,
+            RetryableError,
             value=lambda error: retry_seconds(tries, error.headers, random.random()),  # noqa: S311 - jitter
             max_tries=self._tries,
             jitter=None,
@@ -227,7 +230,7 @@ class StripeClient:
 
         try:
             return attempts()
-        except _RetryableError as error:
+        except RetryableError as error:
             seconds = self._clock.monotonic() - started
             raise RetriesSpentError(
                 api_url=self.api_url, path=request.path, tries=tries, seconds=seconds, reason=error
@@ -247,8 +250,7 @@ class StripeClient:
             return RetriesSpentError(api_url=self.api_url, path=request.path, tries=1, seconds=0.0, reason=reason)
 
     def _attempt(self, request: Request, start: Start) -> Answer:
-        as_of = self.stripe_clock.estimate()
-        start.left = self._clock.monotonic()  # written at once, as is `answered`: the lock is not needed
+        as_of = self._leave(start)
         try:
             response = self._session.get(
                 self.api_url + request.path,
@@ -258,9 +260,23 @@ class StripeClient:
             )
         except requests.RequestException as error:
             # The exception's text may hold the URL; its kind says enough.
-            raise _RetryableError(f"{type(error).__name__} (network)", {}) from None
+            raise RetryableError(f"{type(error).__name__} (network)", {}) from None
         finally:
-            start.answered = self._clock.monotonic()
+            self._end(start)
+        return self._arrived(request, response, as_of)
+
+    def _leave(self, start: Start) -> int:
+        """Note that a request leaves now; return the second as of which its answer counts at most."""
+        as_of = self.stripe_clock.estimate()
+        start.left = self._clock.monotonic()  # written at once, as is `answered`: the lock is not needed
+        return as_of
+
+    def _end(self, start: Start) -> None:
+        """Note that a request is over, answered or not."""
+        start.answered = self._clock.monotonic()
+
+    def _arrived(self, request: Request, response: requests.Response, as_of: int) -> Answer:
+        """Take in what has arrived, whole."""
         # Only a good answer is Stripe's for certain: something in between may have a clock of its own.
         dated = self.stripe_clock.heard(response.headers.get("Date")) if response.ok else None
         # No request begins after its answer is dated, whatever that clock is like.
@@ -272,10 +288,10 @@ class StripeClient:
         refusal = _refusal(response.status_code, body, headers.get("Request-Id", "unknown"))
         meaning = verdict(response.status_code, headers, refusal)
         if meaning is Verdict.TAKE and not isinstance(body, dict):
-            raise _RetryableError("HTTP 200 with a body that is not a JSON object", headers)
+            raise RetryableError("HTTP 200 with a body that is not a JSON object", headers)
         if meaning is Verdict.RETRY:
             code = f" {refusal.code}" if refusal else ""
-            raise _RetryableError(f"HTTP {response.status_code}{code}", headers)
+            raise RetryableError(f"HTTP {response.status_code}{code}", headers)
         if meaning is Verdict.KEY_REFUSED:
             code = refusal.code if refusal else "no code"
             request_id = refusal.request if refusal else "unknown"

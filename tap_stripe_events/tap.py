@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
@@ -20,6 +19,7 @@ from singer_sdk.singerlib.messages import StateMessage
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.client import TRIES, Request, StripeClient
+from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.limits import Verdict
@@ -44,6 +44,8 @@ class TapStripeEvents(Tap):
     package_name = "stripe-postgres-sync"
     message_writer_class = MessageWriter
     message_writer: MessageWriter
+    client_class = StripeClient
+    clock = Clock()  # these two, so that a simulation can give its own
 
     capabilities = [  # noqa: RUF012 - the SDK's own declaration
         TapCapabilities.CATALOG,
@@ -172,7 +174,7 @@ class TapStripeEvents(Tap):
         if self._client is None:
             api_key = _checked_key(self.config["api_key"])
             default = _LIVE_REQUESTS_PER_SECOND if _is_live(api_key) else _TEST_REQUESTS_PER_SECOND
-            self._client = StripeClient(
+            self._client = self.client_class(
                 api_key=api_key,
                 api_url=_checked_url(self.config["api_url"]),
                 api_version=self.config["api_version"],
@@ -180,6 +182,7 @@ class TapStripeEvents(Tap):
                 endpoint_requests_per_second=self.config["endpoint_requests_per_second"],
                 max_concurrent_requests=self.config["max_concurrent_requests"],
                 tries=_FOLLOWING_TRIES if self.config["follow"] else TRIES,
+                clock=self.clock,
             )
         return self._client
 
@@ -201,6 +204,7 @@ class TapStripeEvents(Tap):
                 pace=_pace(self.config, following=self.config["follow"] and not self.verifies),
                 api_version=self.config["api_version"],
                 feed=not self.verifies,
+                clock=self.clock,
             )
         return self._run
 
@@ -255,7 +259,7 @@ class TapStripeEvents(Tap):
         bookmarks = self.state.get("bookmarks", {})
         for stream in [each for each, bookmark in bookmarks.items() if not bookmark]:
             del bookmarks[stream]  # the SDK's empty entries for streams that say nothing
-        if self._bookmarks is not None and self._bookmarks.stamp(time.time()):
+        if self._bookmarks is not None and self._bookmarks.stamp(self.clock.now()):
             self.write_message(StateMessage(value=self.state))
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ import psycopg
 from target_postgres_stripe import drift, status, tables
 from target_postgres_stripe.apply import Relation, Statements
 from target_postgres_stripe.columns import quoted
-from target_postgres_stripe.connection import connect
 from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
@@ -51,9 +50,14 @@ class Loader:
     """
 
     def __init__(
-        self, *, connection_string: Callable[[], str], schema: str, hard_delete: bool, reader_role: str | None
+        self,
+        *,
+        connect: Callable[[], psycopg.Connection[Any]],
+        schema: str,
+        hard_delete: bool,
+        reader_role: str | None,
     ) -> None:
-        self._connection_string = connection_string
+        self._connect = connect
         self._schema = schema
         self._hard_delete = hard_delete
         self._reader_role = reader_role
@@ -242,7 +246,7 @@ class Loader:
 
     def _connection(self) -> psycopg.Connection[Any]:
         if self._session is None:
-            self._session = connect(self._connection_string())
+            self._session = self._connect()
         return self._session
 
     def _begin(self) -> psycopg.Connection[Any]:

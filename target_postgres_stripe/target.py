@@ -28,7 +28,7 @@ from singer_sdk.target_base import Target
 
 from target_postgres_stripe import status
 from target_postgres_stripe.columns import NAME_BYTES_MAX, TABLE_VERSION
-from target_postgres_stripe.connection import connection_string
+from target_postgres_stripe.connection import connect, connection_string
 from target_postgres_stripe.errors import RecordRefusedError, SettingsError, TargetError
 from target_postgres_stripe.load import Loader
 from target_postgres_stripe.reader import LineReader
@@ -39,6 +39,8 @@ from target_postgres_stripe.verify import Verification
 if TYPE_CHECKING:
     from types import FrameType
     from typing import IO
+
+    import psycopg
 
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.reader import RecordMessage
@@ -65,6 +67,7 @@ class TargetPostgresStripe(Target):
     package_name = "stripe-postgres-sync"
     default_sink_class = PostgresSink
     message_reader_class = LineReader
+    monotonic = staticmethod(time.monotonic)
     capabilities: ClassVar[list[Any]] = [
         PluginCapabilities.ABOUT,
         PluginCapabilities.STREAM_MAPS,
@@ -126,7 +129,7 @@ class TargetPostgresStripe(Target):
         # The SDK's counts are of what its sinks take; ours take records past it, so the counts would say 0.
         self.metrics_logger.setLevel(logging.WARNING)
         common: Any = {
-            "connection_string": lambda: connection_string(self.config),
+            "connect": self.connect,
             "schema": schema_name(self.config["default_target_schema"]),
             "hard_delete": self.config["hard_delete"],
         }
@@ -218,7 +221,7 @@ class TargetPostgresStripe(Target):
         )
         self._pending_rows += 1
         if self._pending_since is None:
-            self._pending_since = time.monotonic()
+            self._pending_since = self.monotonic()
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         """Take a STATE, and commit what it covers unless more is to share the commit."""
@@ -233,17 +236,17 @@ class TargetPostgresStripe(Target):
         self._states[self._segment] = state
         self._segment += 1
         if self._pending_since is None:
-            self._pending_since = time.monotonic()
+            self._pending_since = self.monotonic()
         if self._staged or len(self._states) >= PENDING_STATES_MAX or self._has_waited_enough():
             self._commit_covered()
 
     def _has_waited_enough(self) -> bool:
-        return self._pending_since is not None and time.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
+        return self._pending_since is not None and self.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
 
     def _use_pause(self) -> bool:
         """In a silence of the tap, commit what a STATE covers, else count rows; returns whether there is more to do."""
         if self._states:
-            if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
+            if self.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
                 self._commit_covered()
             return True
         # What is staged and not covered must neither be committed nor counted.
@@ -337,7 +340,7 @@ class TargetPostgresStripe(Target):
         self.loader.commit(state)
         self._write_state_message(state)
         self._states = {}
-        self._committed_at = time.monotonic()
+        self._committed_at = self.monotonic()
         self._forget_stored(later)
 
     def _stage_all(self) -> None:
@@ -363,10 +366,14 @@ class TargetPostgresStripe(Target):
         self._sinks_to_clear = [sink for sink in self._sinks_to_clear if id(sink) not in emptied]
         self._pending_rows = sum(rest.rows for _, rest in later)
         self._pending_bytes = sum(rest.bytes for _, rest in later)
-        self._pending_since = time.monotonic() if self._pending_rows else None
+        self._pending_since = self.monotonic() if self._pending_rows else None
         self._staged = False
 
     # The process.
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Open a session in the database that the settings name."""
+        return connect(connection_string(self.config))
 
     def close(self) -> None:
         """End the session; what was not committed is undone."""

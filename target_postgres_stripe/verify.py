@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from target_postgres_stripe import status, tables
 from target_postgres_stripe.apply import Statements
 from target_postgres_stripe.columns import AS_OF, DELETED_AT, literal, quoted
-from target_postgres_stripe.connection import connect
 from target_postgres_stripe.errors import NothingStoredError
 from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, moment_of_version, staged_value
 from target_postgres_stripe.refusals import failures
@@ -191,8 +190,8 @@ class Verification:
         report: What it came to, once the input has ended.
     """
 
-    def __init__(self, *, connection_string: Callable[[], str], schema: str, hard_delete: bool) -> None:
-        self._connection_string = connection_string
+    def __init__(self, *, connect: Callable[[], psycopg.Connection[Any]], schema: str, hard_delete: bool) -> None:
+        self._connect = connect
         self._schema = schema
         self._hard_delete = hard_delete
         self._opened: psycopg.Connection[Any] | None = None
@@ -327,7 +326,7 @@ class Verification:
     @property
     def _session(self) -> psycopg.Connection[Any]:
         if self._opened is None:
-            self._opened = connect(self._connection_string())
+            self._opened = self._connect()
             # Each statement is a transaction, so no lock outlives it.
             self._opened.autocommit = True
         return self._opened
