@@ -1,8 +1,10 @@
 """Postgres for tests: one server a session, which dies with it, and one database a test.
 
 ``postgres_server`` is the session's server; ``database`` a fresh database's libpq URI; ``connection`` a session in it.
+Many short sessions can share a server that somebody else has started, and named in ``TEST_POSTGRES_URL``.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -12,12 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
 from target_postgres_stripe import embedded
 
+SHARED_SERVER = "TEST_POSTGRES_URL"
 START_SECONDS = 30
 PR_SET_PDEATHSIG = 1
 
@@ -31,9 +35,9 @@ def die_with_parent():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
-@pytest.fixture(scope="session")
-def postgres_server():
-    """A running server's cluster."""
+@contextlib.contextmanager
+def running_server():
+    """A server of our own, and its cluster."""
     # Not under tmp_path: as root, the server's account could not get there.
     root = Path(tempfile.mkdtemp(prefix="pg-"))
     root.chmod(0o711)
@@ -54,10 +58,22 @@ def postgres_server():
     while not embedded.accepts_connections(cluster):
         assert server.poll() is None, cluster.log.read_text()
         assert time.monotonic() < deadline, "the test server did not start"
-    yield cluster
-    server.send_signal(signal.SIGINT)
-    server.wait(timeout=START_SECONDS)
-    shutil.rmtree(root, ignore_errors=True)
+    try:
+        yield cluster
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=START_SECONDS)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A running server: its cluster, or no more than its URL if it is a shared one."""
+    if url := os.environ.get(SHARED_SERVER):
+        yield SimpleNamespace(url=url)
+        return
+    with running_server() as cluster:
+        yield cluster
 
 
 @pytest.fixture
