@@ -2,7 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
@@ -13,9 +13,13 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     """Buffers records and flushes with every other message.
 
     Decimals are written as JSON numbers with all their digits.
+
+    Args:
+        output: Where to; standard output by default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output: IO[bytes] | None = None) -> None:
+        self._output = output if output is not None else sys.stdout.buffer
         self._encoder = msgspec.json.Encoder(decimal_format="number")
 
     def serialize_message(self, message: Message) -> bytes:
@@ -24,8 +28,8 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
     def write_message(self, message: Message) -> None:
         """Write any message and flush."""
-        sys.stdout.buffer.write(self.serialize_message(message))
-        sys.stdout.buffer.flush()
+        self._output.write(self.serialize_message(message))
+        self._output.flush()
 
     def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
         """Write a RECORD message; it is flushed with the next other message, or when the buffer is full."""
@@ -37,4 +41,4 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         }
         if version is not None:
             message["version"] = version
-        sys.stdout.buffer.write(self._encoder.encode(message) + b"\n")
+        self._output.write(self._encoder.encode(message) + b"\n")

@@ -1,0 +1,198 @@
+"""What must hold in a simulation: one small checker for each claim. A checker yields what is wrong, in words.
+
+They look at the tables through a session of their own, as a reader would, and at what the tap wrote into the pipe; they
+know the contract, and nothing of how it is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from oracle import GAP_FILLER, KEYS, table_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import psycopg
+    from simulated_pipe import Ended
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What was seen of a row: as of when it is, and whether it is marked as deleted."""
+
+    as_of: datetime
+    deleted: bool
+
+
+Rows = dict[tuple[str, Key], Seen]
+
+
+def rows_of(connection: psycopg.Connection[Any], tables: Iterable[str] | None = None) -> Rows:
+    """Every row's age and whether it is marked as deleted, by table and key, all at one moment."""
+    found: Rows = {}
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for name in table_names(connection) if tables is None else tables:
+            key = ", ".join(f'"{column}"' for column in KEYS.get(name, ("id",)))
+            statement = f'SELECT {key}, _sdc_as_of, _sdc_deleted_at IS NOT NULL FROM stripe."{name}"'
+            for *values, as_of, deleted in connection.execute(statement):  # type: ignore[call-overload]
+                found[name, tuple(values)] = Seen(as_of=as_of, deleted=deleted)
+    return found
+
+
+class NothingGoesBack:
+    """``_sdc_as_of`` of a row never goes back, and what is gone stays gone unless somebody made it again.
+
+    Args:
+        was_made: Whether an object with this id was created since the beginning.
+    """
+
+    def __init__(self, was_made: Callable[[str], bool]) -> None:
+        self._was_made = was_made
+        self._seen: Rows = {}
+        self._gone: dict[tuple[str, Key], datetime] = {}
+
+    def look(self, now: Rows) -> Iterator[str]:
+        """Compare with what was there the last time."""
+        for row, before in self._seen.items():
+            after = now.get(row)
+            if after is None or after.deleted:
+                self._gone.setdefault(row, before.as_of)
+            if after is not None and after.as_of < before.as_of and before.as_of != GAP_FILLER:
+                yield f"_sdc_as_of of {row} went back from {before.as_of} to {after.as_of}"
+        for row, seen in now.items():
+            if row in self._gone and not seen.deleted:
+                del self._gone[row]
+                if not any(map(self._was_made, row[1])):
+                    yield f"{row} was gone and is there again"
+        self._seen = now
+
+
+class StatePromise:
+    """A STATE that the target has printed covers rows: what the tap wrote before it is in the tables.
+
+    ``write`` takes every line that the tap wrote, ``printed`` a STATE at the moment at which it was printed.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._since: list[dict[str, Any]] = []
+        self._states = 0
+
+    def begin(self) -> None:
+        """A run begins: what was not covered is lost."""
+        self._since = []
+
+    def write(self, line: bytes) -> None:
+        """Take in a line that the tap has written."""
+        self._since.append(json.loads(line))
+
+    def printed(self, state: dict[str, Any]) -> Iterator[str]:
+        """Check the promise of a STATE."""
+        at = next((n for n, each in enumerate(self._since) if each["type"] == "STATE" and each["value"] == state), None)
+        if at is None:
+            yield "the target printed a STATE that the tap did not write, or printed one again"
+            return
+        covered, self._since = self._since[:at], self._since[at + 1 :]
+        newest: dict[tuple[str, Key], dict[str, Any]] = {}
+        for each in covered:
+            if each["type"] == "RECORD":
+                name = each["stream"]
+                newest[name, tuple(each["record"].get(column) for column in KEYS.get(name, ("id",)))] = each
+        rows = rows_of(self._connection, {name for name, _ in newest} & table_names(self._connection))
+        for (name, key), each in newest.items():
+            record, row = each["record"], rows.get((name, key))
+            if record["_sdc_as_of"].startswith("0001-") or record.get("_sdc_deleted_at"):
+                continue
+            if row is None:
+                if not self._is_remembered(name, key, record["_sdc_as_of"]):
+                    yield f"{name} {key} was covered by a STATE and is not in its table"
+            elif each.get("version") is None and row.as_of < datetime.fromisoformat(record["_sdc_as_of"]):
+                yield f"{name} {key} is as of {row.as_of}, and a STATE covered {record['_sdc_as_of']}"
+        for stream, bookmark in state.get("bookmarks", {}).items():
+            yield from self._check_status(stream, bookmark)
+
+    def _is_remembered(self, name: str, key: Key, as_of: str) -> bool:
+        """Whether something says why a row that came is not there: a deletion, or its parent's list."""
+        found = self._connection.execute(
+            "SELECT count(*) FROM stripe._tombstones WHERE stream = %s AND as_of >= %s AND key ?& %s::text[]",
+            (name, as_of, list(key)),
+        ).fetchone()
+        return bool(found and found[0])
+
+    def _check_status(self, stream: str, bookmark: Any) -> Iterator[str]:
+        found = self._connection.execute(
+            "SELECT bookmark FROM stripe._sync_status WHERE stream = %s", (stream,)
+        ).fetchone()
+        if found is None or found[0] != bookmark:
+            yield f"_sync_status of {stream} is {found and found[0]}, and the STATE printed says {bookmark}"
+
+
+def families(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    """No child without its parent's version: the rows of a parent's children are those of the list last applied."""
+    tables = table_names(connection)
+    known: dict[tuple[str, str], dict[str, Any]] = {}
+    for stream, key, lists in connection.execute("SELECT stream, key, lists FROM stripe._children"):
+        for child, each in lists.items():
+            if child in tables and len(key) == 1:
+                known[child, f"{stream}_id"] = known.get((child, f"{stream}_id"), {}) | {key[0]: each}
+    for (child, column), lists in known.items():
+        if not _has_column(connection, child, column):
+            continue
+        alive: dict[str, dict[str, datetime]] = {}
+        statement = f'SELECT "{column}", id, _sdc_as_of FROM stripe."{child}" WHERE _sdc_deleted_at IS NULL'
+        for parent, identifier, as_of in connection.execute(statement):  # type: ignore[call-overload]
+            alive.setdefault(parent, {})[identifier] = as_of
+        for parent, each in lists.items():
+            listed = datetime.fromisoformat(each["as_of"])
+            for identifier, as_of in alive.get(parent, {}).items():
+                if identifier not in each["ids"] and as_of <= listed:
+                    yield f"{child} {identifier} of {parent} is there, and the newer list of its parent lacks it"
+
+
+def _has_column(connection: psycopg.Connection[Any], name: str, column: str) -> bool:
+    statement = (
+        "SELECT count(*) FROM information_schema.columns "
+        "WHERE table_schema = 'stripe' AND table_name = %s AND column_name = %s"
+    )
+    found = connection.execute(statement, (name, column)).fetchone()
+    return bool(found and found[0])
+
+
+def rate_limits(arrivals: Iterable[tuple[float, str]], *, per_second: int, per_endpoint: int) -> Iterator[str]:
+    """No second has more requests than allowed, over all and on one endpoint."""
+    every: deque[float] = deque()
+    by_endpoint: dict[str, deque[float]] = {}
+    for moment, endpoint in arrivals:
+        for window, limit, name in (
+            (every, per_second, "all endpoints"),
+            (by_endpoint.setdefault(endpoint, deque()), per_endpoint, endpoint),
+        ):
+            window.append(moment)
+            while window[0] <= moment - 1.0:
+                window.popleft()
+            if len(window) > limit:
+                yield f"{len(window)} requests to {name} within the second before {moment:.3f}; {limit} are allowed"
+                return
+
+
+def exit_codes(ended: Ended, *, troubled: bool, state: dict[str, Any] | None) -> Iterator[str]:
+    """0 means that all is in; and a run to which nothing happened ends with 0."""
+    codes = f"tap {ended.tap_code} ({ended.tap_error!r}), target {ended.target_code} ({ended.target_error!r})"
+    if not ended.succeeded and not troubled:
+        yield f"nothing was wrong, and the run ended with {codes}"
+    if ended.tap_code not in {0, 1, -9, 143} or ended.target_code not in {0, 1, -9}:
+        yield f"the run ended with {codes}"
+    if ended.tap_code == 1 and ended.tap_error is None:
+        yield f"the tap failed and did not say why: {codes}"
+    if ended.succeeded and state is None:
+        yield "the run ended well, and left no state"
+    if ended.succeeded and ended.written is not None and ended.written != state:
+        yield f"the run ended well, and its last STATE is not kept: {codes}"

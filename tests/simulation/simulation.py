@@ -1,0 +1,392 @@
+"""One simulation: an account lives, the pipe runs and is broken, and in the end everything has to be right.
+
+    plan (from a seed) → phases, each a run with its troubles → troubles off → runs → tables equal the truth
+
+What happens at the same time are actions on one agenda: the account's history, requests and their answers, the target's
+reading, faults, kills. Whoever joins later (a proxy, say) joins as one more of these.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import checkers
+import msgspec
+import psycopg
+from agenda import Agenda
+from oracle import Oracle, differences, parse_truth, table
+from plan import DAY, Phase, Plan
+from rounds import ONLY_IN_EVENTS
+from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
+from simulated_stripe import SimulatedClient, SimulatedStripe
+from stripe_account import SHOWN_ON_REQUEST
+
+from stripe_sandbox.feed import FeedSettings
+from stripe_sandbox.histories import History
+from stripe_sandbox.messages import Request as HttpRequest
+from stripe_sandbox.sandbox import TEST_KEY, Service
+from stripe_sandbox.truth import truth_lines
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from oracle import StripeObject
+
+START = 1_790_000_000
+LONGER_THAN_LATE_SECONDS = 130.0
+MOST_WRONG = 12
+SEEN_BY_LISTS = frozenset({"cash_balance"})
+LOOK_EVERY = 5
+"""After how many STATEs all rows are looked at."""
+
+MOST_REQUESTS = 6_000
+"""In one run: everything is listed with about 600, and troubles and children cost more."""
+
+_logger = logging.getLogger("simulation")
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What came of a simulation.
+
+    Attributes:
+        wrong: What does not hold, in words; empty if all does.
+        counts: What happened, how often.
+    """
+
+    wrong: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """An account to begin with, and its time."""
+
+    service: Service
+    agenda: Agenda
+
+
+def make_world(account: int) -> World:
+    """Make an account of every type of object."""
+    agenda = Agenda(START)
+    return World(
+        service=Service(account="full", seed=account + 1, now=START, monotonic=agenda.monotonic), agenda=agenda
+    )
+
+
+class Simulation:
+    """One simulation.
+
+    Args:
+        plan: What is to happen.
+        world: The account; it is used up.
+        database_url: An empty database.
+    """
+
+    def __init__(self, plan: Plan, world: World, database_url: str) -> None:
+        self.plan = plan
+        self.outcome = Outcome()
+        self._agenda = world.agenda
+        self._database_url = database_url
+        self._random = Random(f"world {plan.seed}")
+        self._stripe = SimulatedStripe(world.service, world.agenda, self._random)
+        self._stripe.way_seconds = plan.way_seconds
+        self._account = world.service.account
+        self._history = History(self._account, Random(f"history {plan.seed}"), plan.changing, silent=plan.silent)
+        self._state: dict[str, Any] | None = None
+        self._catalog: Any = None
+        self._connection = psycopg.connect(database_url, autocommit=True, options="-c timezone=UTC")
+        self._backwards = checkers.NothingGoesBack(self._was_made)
+        self._promise = checkers.StatePromise(self._connection)
+        self._states = 0
+        self._lives = False
+        self._runs: SimulatedTap | None = None
+
+    def run(self) -> Outcome:
+        """Let it all happen."""
+        try:
+            for phase in self.plan.phases:
+                self._run_phase(phase)
+                if self.outcome.wrong:
+                    return self.outcome
+            self._converge()
+        finally:
+            self._connection.close()
+        return self.outcome
+
+    # What happens
+
+    def _run_phase(self, phase: Phase) -> None:
+        self._let_live(phase.changes_before)
+        self._account.feed = FeedSettings(**self.plan.feed)
+        self._agenda.machine_error = phase.machine_error
+        self._stripe.refuse(types=phase.refused, products=phase.not_set_up)
+        if phase.wire_faults:
+            self._agenda.after(phase.wire_from, lambda: self._stripe.go_wrong(list(phase.wire_faults)))
+            self._agenda.after(phase.wire_until, self._stripe.go_right)
+        self._begin_living(phase.changes_a_second)
+        ended = self._run(phase)
+        self._lives = False
+        self._say(checkers.exit_codes(ended, troubled=_is_troubled(phase), state=self._state))
+        self._stripe.go_right()
+        self._quiet(phase.quiet_seconds)
+
+    def _converge(self) -> None:
+        """All troubles are over: two runs after quiet, and every table equals the truth."""
+        plan = self.plan
+        self._agenda.machine_error = 0.0
+        self._account.feed = FeedSettings()
+        self._stripe.refuse(types=frozenset(), products=frozenset())
+        calm = Phase()
+        self._quiet(LONGER_THAN_LATE_SECONDS)
+        self._calm_run(calm)
+        if not plan.silent and not plan.is_refused_at_times and not plan.has_gaps:
+            self._compare("without a sweep", without=SEEN_BY_LISTS)
+        self._quiet(LONGER_THAN_LATE_SECONDS)
+        self._calm_run(replace(calm, list_everything=True))
+        self._compare("after everything was listed")
+        self._quiet(LONGER_THAN_LATE_SECONDS)
+        if not self.outcome.wrong:
+            ended = self._calm_run(calm)
+            if plan.tap_settings["sweep_interval_hours"] > 1 and plan.tap_settings["full_sweep_interval_days"]:
+                self._check_idle(ended)
+            self._compare("after a run without news")
+            self._check_drift()
+
+    def _calm_run(self, phase: Phase) -> Ended:
+        ended = self._run(phase)
+        self._say(checkers.exit_codes(ended, troubled=False, state=self._state))
+        return ended
+
+    def _let_live(self, moves: int) -> None:
+        """Let the account make some moves over half a minute or so, several of them in one second."""
+        self._stripe.pass_time()
+        for _ in range(moves):
+            if self._random.random() < 0.4:
+                self._agenda.sleep(self._random.random() * 2)
+                self._stripe.pass_time()
+            self._history.step()
+
+    def _begin_living(self, moves_a_second: float) -> None:
+        self._lives = moves_a_second > 0
+
+        def move() -> None:
+            if self._lives:
+                self._stripe.pass_time()
+                for _ in range(self._random.choice((1, 1, 1, 2, 4))):
+                    self._history.step()
+                self._agenda.after(self._random.expovariate(moves_a_second) * 2, move)
+
+        if self._lives:
+            self._agenda.after(self._random.random(), move)
+
+    def _quiet(self, seconds: float) -> None:
+        self._agenda.sleep(seconds)
+        self._stripe.pass_time()
+
+    # The pipe
+
+    def _run(self, phase: Phase) -> Ended:
+        """Run ``tap | target`` once, with its troubles, and keep the state as a runner does."""
+        faults = SessionFaults(
+            statements=dict(phase.statement_faults), commits=dict(phase.commit_faults), away=phase.database_away
+        )
+        printed: list[dict[str, Any]] = []
+
+        def take_state(state: dict[str, Any]) -> None:
+            printed.append(state)
+            self._take_printed(state)
+
+        settings = {"database_url": self._database_url, **self.plan.target_settings}
+        target = TargetProcess(self._agenda, self._random, settings, faults, take_state)
+        written: list[dict[str, Any]] = []
+
+        def take_line(line: bytes) -> None:
+            self._promise.write(line)
+            if line.startswith(b'{"type":"STATE"'):
+                written.append(msgspec.json.decode(line)["value"])
+
+        target.pipe.on_line = take_line
+        self._promise.begin()
+        before = len(self._stripe.arrivals)
+        tap = self._make_tap(phase, target)
+        self._runs = tap
+        self._plan_kills(phase, tap, target)
+        code, error = run_tap(tap)
+        self._runs = None
+        self._close(tap)
+        if code == -9:
+            target.pipe.lose_writer(self._random)
+        else:
+            self._end_writing(target)
+        while target.code is None:
+            self._agenda.step(self._agenda.monotonic() + 1.0)
+        if phase.kill_all_at is not None and code == -9:
+            printed = printed[: max(0, len(printed) - phase.states_lost)]
+        if printed:
+            self._state = printed[-1]
+        ended = Ended(
+            tap_code=code, target_code=target.code, tap_error=error, target_error=target.error,
+            written=written[-1] if written else None, printed=printed, requests=len(self._stripe.arrivals) - before,
+        )  # fmt: skip
+        self._look(everything=True)
+        self._check_run(target, ended, before)
+        self._count(tap, ended, faults)
+        return ended
+
+    def _make_tap(self, phase: Phase, target: TargetProcess) -> SimulatedTap:
+        settings = tap_settings(**self.plan.tap_settings, follow=phase.follow_seconds is not None)
+        if phase.list_everything:
+            settings |= {"sweep_interval_hours": 0, "full_sweep_interval_days": 0}
+        if self._catalog is None:
+            self._catalog = _catalog(SimulatedTap(self._stripe, target.pipe, config=settings), self.plan.selected)
+        state = msgspec.json.decode(msgspec.json.encode(self._state)) if self._state else None
+        return SimulatedTap(self._stripe, target.pipe, config=settings, state=state, catalog=self._catalog)
+
+    def _plan_kills(self, phase: Phase, tap: SimulatedTap, target: TargetProcess) -> None:
+        def kill_tap() -> None:
+            if self._runs is tap:
+                raise Killed
+
+        def kill_all() -> None:
+            target.kill()
+            kill_tap()
+
+        def terminate() -> None:
+            if self._runs is tap:
+                tap.terminate()
+
+        for moment, action in (
+            (phase.kill_tap_at, kill_tap),
+            (phase.kill_target_at, target.kill),
+            (phase.kill_all_at, kill_all),
+            (phase.terminate_at, terminate),
+        ):
+            if moment is not None:
+                self._agenda.after(moment, action)
+        if phase.follow_seconds is not None:
+            self._agenda.after(phase.follow_seconds, terminate)
+
+    def _end_writing(self, target: TargetProcess) -> None:
+        try:
+            target.pipe.flush()
+        except BrokenPipeError:
+            pass  # what it could not write is lost with the target
+        target.pipe.end()
+
+    def _close(self, tap: SimulatedTap) -> None:
+        if isinstance(tap._client, SimulatedClient):
+            tap._client.close()
+
+    # What must hold
+
+    def _say(self, found: Iterable[str]) -> None:
+        self.outcome.wrong += list(found)[:MOST_WRONG]
+
+    def _was_made(self, identifier: str) -> bool:
+        return any(each.id == identifier and each.verb == "created" for each in self._history.done)
+
+    def _take_printed(self, state: dict[str, Any]) -> None:
+        self._states += 1
+        self._say(self._promise.printed(state))
+        self._look(everything=self._states % LOOK_EVERY == 0)
+
+    def _look(self, *, everything: bool) -> None:
+        if everything:
+            self._say(self._backwards.look(checkers.rows_of(self._connection)))
+            if self._state is not None or self._states:
+                self._say(checkers.families(self._connection))
+
+    def _check_run(self, target: TargetProcess, ended: Ended, before: int) -> None:
+        settings = self.plan.tap_settings
+        self._say(
+            checkers.rate_limits(
+                self._stripe.arrivals[before:],
+                per_second=settings["requests_per_second"],
+                per_endpoint=settings["endpoint_requests_per_second"],
+            )
+        )
+        if ended.requests > MOST_REQUESTS:
+            self.outcome.wrong.append(f"one run took {ended.requests} requests")
+        if target.target.pending_rows and ended.target_code == 0:
+            self.outcome.wrong.append(f"the target ended well, and {target.target.pending_rows} rows were not stored")
+
+    def _check_idle(self, ended: Ended) -> None:
+        if ended.requests > 2 and not self.plan.silent:  # noqa: PLR2004 - the account, and a page of events
+            asked = Counter(endpoint for _, endpoint in self._stripe.arrivals[-ended.requests :])
+            self.outcome.wrong.append(f"a run without news took {ended.requests} requests: {asked}")
+
+    def _check_drift(self) -> None:
+        for stream, rows in self._connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0"):
+            self.outcome.wrong.append(f"_sync_status says that {rows} rows of {stream} had drifted")
+
+    def _compare(self, when: str, *, without: frozenset[str] = frozenset()) -> None:
+        """Compare every cell of the selected tables with the truth."""
+        if self.plan.feed.get("old_share"):
+            without |= ONLY_IN_EVENTS
+        wanted = {*self.plan.selected, *(("source",) if "source_transaction" in self.plan.selected else ())}
+        lines = [line for chunk in truth_lines(self._account, wanted) for line in chunk.splitlines()]
+        plain = list(parse_truth(lines))
+        oracle = Oracle(self._account.id)
+        expectation = oracle.expect([self._complete(each) for each in plain])
+        for each in plain:
+            if each.object in SHOWN_ON_REQUEST:
+                cells = oracle.cells(each.object, each.body, {})
+                expectation.copies[each.object][each.key,].append(cells)
+        tables = {table(name) for name in self.plan.selected} - without
+        for each in differences(self._connection, expectation, tables=tables)[:MOST_WRONG]:
+            self.outcome.wrong.append(f"{when}: {each}{self._told_of(each.key)}")
+
+    def _complete(self, each: StripeObject) -> StripeObject:
+        """An object with the fields that are shown on request."""
+        fields = SHOWN_ON_REQUEST.get(each.object)
+        if not fields:
+            return each
+        request = HttpRequest(
+            method="GET", path=f"/v1/{each.object}s/{each.key}",
+            query="&".join(f"expand[]={name}" for name in fields), headers={"authorization": f"Bearer {TEST_KEY}"},
+        )  # fmt: skip
+        line = {"object": each.object, "key": each.key, "facts": {}, "data": "BODY"}
+        body = self._stripe.service.handle(request).response.body
+        shown = next(iter(parse_truth([msgspec.json.encode(line).replace(b'"BODY"', body)])))
+        return replace(each, body={**each.body, **{name: shown.body[name] for name in fields if name in shown.body}})
+
+    def _told_of(self, key: tuple[str, ...]) -> str:
+        """What happened to an object, and when, for a person who has to find out."""
+        told = [f"{each.at - START} {each.type} {each.verb}" for each in self._history.done if each.id in key]
+        return f"  [{'; '.join(told[-6:])}]"
+
+    def _count(self, tap: SimulatedTap, ended: Ended, faults: SessionFaults) -> None:
+        counts = self.outcome.counts
+        counts["runs"] += 1
+        counts["requests"] += ended.requests
+        counts["states"] += len(ended.printed)
+        counts["moves"] = len(self._history.done)
+        counts["runs that failed"] += not ended.succeeded
+        for met in faults.met:
+            counts[f"database: {met}"] += 1
+        if isinstance(tap._client, SimulatedClient):
+            counts["retries"] += tap._client.retries.total()
+
+
+def _is_troubled(phase: Phase) -> bool:
+    """Whether something may make a run fail."""
+    return bool(
+        phase.wire_faults or phase.statement_faults or phase.commit_faults or phase.database_away
+        or phase.follow_seconds is not None
+    ) or any(
+        each is not None
+        for each in (phase.kill_tap_at, phase.kill_target_at, phase.kill_all_at, phase.terminate_at)
+    )  # fmt: skip
+
+
+def _catalog(tap: SimulatedTap, selected: frozenset[str]) -> Any:
+    """A catalog of the streams that are selected."""
+    wanted = {STRIPE_OBJECTS[name].stream for name in selected}
+    catalog = tap.catalog_dict
+    return {"streams": [each for each in catalog["streams"] if each["tap_stream_id"] in wanted]}
