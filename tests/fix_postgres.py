@@ -82,7 +82,7 @@ def database(postgres_server, request):
     name = f"test_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**12}"
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name}")
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy")  # a tenth of the time
     yield postgres_server.url.replace("/postgres?", f"/{name}?")
     with psycopg.connect(postgres_server.url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
