@@ -32,7 +32,7 @@ from tap_stripe_events.errors import (
     RetriesSpentError,
     TapError,
 )
-from tap_stripe_events.limits import Budget, Refusal, Start, Verdict, retry_seconds, verdict
+from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Budget, Refusal, Start, Verdict, retry_seconds, verdict
 
 TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
@@ -115,6 +115,7 @@ class StripeClient:
         endpoint_requests_per_second: The most on one endpoint in any second.
         max_concurrent_requests: The most in flight.
         tries: The most times that one request is sent.
+        longest_wait_seconds: The longest wait between two tries, unless Stripe says how long.
         clock: The machine's clock.
     """
 
@@ -128,11 +129,13 @@ class StripeClient:
         endpoint_requests_per_second: int,
         max_concurrent_requests: int,
         tries: int = TRIES,
+        longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
         clock: Clock | None = None,
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self.max_concurrent_requests = max_concurrent_requests
         self._tries = tries
+        self._longest_wait_seconds = longest_wait_seconds
         self._clock = clock or Clock()
         self.stripe_clock = StripeClock(self._clock)
         self._key_name = f"ending in …{api_key[-4:]}" if len(api_key) >= _LONG_KEY else "(a short one)"
@@ -209,13 +212,13 @@ class StripeClient:
             RequestRefusedError: Stripe refused, for a reason that no other request will meet differently.
             RetriesSpentError: No try succeeded.
         """
-        tries = 0
+        tries, longest = 0, self._longest_wait_seconds
         started = self._clock.monotonic()
 
         @backoff.on_exception(
             backoff.runtime,
             RetryableError,
-            value=lambda error: retry_seconds(tries, error.headers, random.random()),  # noqa: S311 - jitter
+            value=lambda error: retry_seconds(tries, error.headers, random.random(), longest=longest),  # noqa: S311 - jitter
             max_tries=self._tries,
             jitter=None,
             giveup=lambda _: self._closed.is_set(),

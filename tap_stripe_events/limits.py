@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+LONGEST_WAIT_SECONDS = 30.0  # between two tries of one request, unless Stripe says how long
 _WINDOW_SECONDS = 1.0
 # What takes longer to be answered took that long at Stripe, not on its way there. So the budget holds at Stripe's end
 # for ways up to this; in return at most a fifth of it stays unused, where answers take long.
@@ -92,18 +93,21 @@ def _meaning(status: int, refusal: Refusal) -> Verdict:
     return Verdict.REFUSED
 
 
-def retry_seconds(attempt: int, headers: Mapping[str, str], chance: float) -> float:
-    """Return how long to wait before the next try: what `Retry-After` says, or 0.5 s doubled up to 30 s, with jitter.
+def retry_seconds(
+    attempt: int, headers: Mapping[str, str], chance: float, *, longest: float = LONGEST_WAIT_SECONDS
+) -> float:
+    """Return how long to wait before the next try: what `Retry-After` says, or 0.5 s doubled each time, with jitter.
 
     Args:
         attempt: How many tries have failed, from 1.
         headers: The failed answer's headers; empty if there was none.
         chance: A random number from 0 to 1.
+        longest: The most seconds that doubling leads to.
     """
     after = headers.get("Retry-After", "")
     if after.strip().isdigit():
         return min(float(after), 120.0) + chance
-    return min(0.5 * 2.0 ** (attempt - 1), 30.0) * (0.5 + chance / 2)
+    return min(0.5 * 2.0 ** (attempt - 1), longest) * (0.5 + chance / 2)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -22,7 +22,7 @@ from tap_stripe_events.client import TRIES, Request, StripeClient
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
-from tap_stripe_events.limits import Verdict
+from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Verdict
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
@@ -32,7 +32,9 @@ from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
 _TEST_REQUESTS_PER_SECOND = 20  # of 25
-_FOLLOWING_TRIES = 40  # a quarter of an hour: a run that follows outlasts a bad moment of Stripe
+# A run that follows outlasts a bad moment of Stripe, and is back soon after it: no wait is longer than a few polls.
+_FOLLOWING_LONGEST_WAIT_SECONDS = 2.0
+_FOLLOWING_TRIES = 600  # a quarter of an hour
 _DENIED_SECONDS = 600  # how often a run that follows tries what the key may not read; others do in every run
 _NOT_SET_UP_SECONDS = 3600  # the same for products that the account does not use
 
@@ -182,6 +184,9 @@ class TapStripeEvents(Tap):
                 endpoint_requests_per_second=self.config["endpoint_requests_per_second"],
                 max_concurrent_requests=self.config["max_concurrent_requests"],
                 tries=_FOLLOWING_TRIES if self.config["follow"] else TRIES,
+                longest_wait_seconds=(
+                    _FOLLOWING_LONGEST_WAIT_SECONDS if self.config["follow"] else LONGEST_WAIT_SECONDS
+                ),
                 clock=self.clock,
             )
         return self._client

@@ -209,7 +209,8 @@ class SimulatedClient(StripeClient):
                 )
             )
             return
-        wait = retry_seconds(flying.tries, error.headers, self._stripe.random.random())
+        chance = self._stripe.random.random()
+        wait = retry_seconds(flying.tries, error.headers, chance, longest=self._longest_wait_seconds)
         flying.tries += 1
         self._agenda.after(wait, lambda: self._wait_for_place(flying, self._reserve(flying.request.endpoint)))
 

@@ -80,6 +80,12 @@ def test_waits_double_with_jitter_up_to_half_a_minute(attempt: int, least: float
     assert retry_seconds(attempt, {}, 1.0) == most
 
 
+def test_who_follows_waits_less() -> None:
+    assert retry_seconds(9, {}, 1.0, longest=2.0) == 2.0
+    assert retry_seconds(600, {}, 0.0, longest=2.0) == 1.0
+    assert retry_seconds(600, {"Retry-After": "7"}, 0.0, longest=2.0) == 7
+
+
 def test_stripes_own_word_on_when_to_retry_is_followed() -> None:
     assert 7 <= retry_seconds(1, {"Retry-After": "7"}, 0.5) <= 8
     assert retry_seconds(1, {"Retry-After": "99999"}, 0.0) == 120
