@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test check format generate psql stop clean
+.PHONY: help install demo run test soak check format generate psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ run: $(INSTALLED)  ## your account: TAP_STRIPE_EVENTS_API_KEY=sk_… make run
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+soak: $(INSTALLED)  ## follow half an hour of changes and faults: make soak MINUTES=30 SEED=1
+	$(BIN)/python tests/e2e/soak.py $(or $(MINUTES),30) $(or $(SEED),1)
 
 check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
