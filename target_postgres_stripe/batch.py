@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from target_postgres_stripe.rows import same_moment
+from target_postgres_stripe.rows import instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,5 +81,11 @@ def replaces(earlier: Row, later: Row) -> bool:
         and earlier.version is None
         and later.version is None
         and earlier.lists <= later.lists
-        and same_moment(earlier.as_of) <= same_moment(later.as_of)
+        and is_not_newer(earlier.as_of, later.as_of)
     )
+
+
+def is_not_newer(earlier: str, later: str) -> bool:
+    """Whether a moment is known not to come after another one."""
+    first, second = instant(earlier), instant(later)
+    return first is not None and second is not None and first <= second

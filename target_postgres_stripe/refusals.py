@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
     from target_postgres_stripe.rows import Row
 
-VALUE_ERRORS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+LIMIT_ERRORS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex, psycopg.errors.TooManyColumns)
+"""Something is too large or too deeply nested; to psycopg they are kin to a lost connection."""
+
+VALUE_ERRORS = (psycopg.DataError, *LIMIT_ERRORS)
 """A value is malformed, too large or too deeply nested."""
 
 
@@ -32,6 +35,8 @@ def failures() -> Iterator[None]:
         yield
     except TargetError:
         raise
+    except LIMIT_ERRORS as error:
+        raise refused_statement(error) from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseUnavailableError(
             f"The connection to the database was lost or it cannot go on ({error.sqlstate or type(error).__name__}"

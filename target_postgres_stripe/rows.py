@@ -8,8 +8,9 @@ beyond ``bigint`` asks for a wider column, anything else is refused by name and 
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
-from decimal import Decimal
+import re
+from datetime import UTC, datetime, time, timedelta
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
 
     from target_postgres_stripe.columns import TableShape
 
-GAP_FILLER_YEAR = "0001-01-01"
-"""The day of the ``_sdc_as_of`` that marks a copy which only fills a gap."""
+GAP_FILLER_DAY, GAP_FILLER = "0001-01-01", "0001-01-01T00:00:00+00:00"
+"""The ``_sdc_as_of`` that marks a copy which only fills a gap."""
+
+KEY_BYTES_MAX = 2000
+"""Postgres has room for 2,704 bytes in an entry of an index; with a stream's name the key is in other indexes too."""
+
+PLAIN_DIGITS_MAX = 4300
+"""What has more digits is written with an exponent, lest 1E+999999999 become a gigabyte; Python's own limit."""
+
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+"""Arithmetic that rounds nothing and raises nothing."""
 
 NULL = "\0"
 """A field without a value, until its line is written; U+0000 cannot be in a record any more (see text.py)."""
@@ -79,7 +89,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def fills_gap(self) -> bool:
         """Whether it may only be inserted."""
-        return self.as_of is not None and self.as_of.startswith(GAP_FILLER_YEAR)
+        return (
+            self.as_of is not None and self.as_of.startswith(GAP_FILLER_DAY) and same_moment(self.as_of) == GAP_FILLER
+        )
 
 
 class WrongValueError(Exception):
@@ -157,13 +169,17 @@ class RowReader:
             fields = [NULL if v is None else v if f is None else f(v) for f, v in zip(self._formats, own, strict=True)]
             fields += [NULL if v is None else moment(v) for v in (as_of, deleted_at, extracted_at)]
         except NotAMomentError as error:
-            raise WrongValueError(
-                column=self._column_of(error, own), expected="a date or time as in ISO 8601"
-            ) from None
+            raise WrongValueError(column=self._column_of(error, own), expected=error.expected) from None
         *own_fields, as_of_field, deleted_at_field, extracted_at_field = fields
         key = own_fields[: len(self._key_formats)]
         if NULL in key:
             raise NullKeyError(column=self._shape.key[key.index(NULL)].property, expected="a value")
+        if key and is_long(key):
+            longest = max(range(len(key)), key=lambda place: len(key[place]))
+            raise WrongValueError(
+                column=self._shape.key[longest].property,
+                expected=f"short enough for a key of at most {KEY_BYTES_MAX} bytes",
+            )
         return Row(
             line=copy_line(
                 [
@@ -214,7 +230,7 @@ class RowReader:
 
     def _column_of(self, error: NotAMomentError, own: list[Any]) -> str:
         """The property that is not the date or time it should be."""
-        refused = error.args[0]
+        refused = error.text
         named = zip(self._shape.columns, own, strict=True)
         others = f"{AS_OF.property}, {DELETED_AT.property} or time_extracted"
         return next((column.property for column, value in named if value is refused), others)
@@ -296,18 +312,41 @@ def moment(text: str) -> str:
     """A date or date-time; Postgres would also take ``now`` or ``yesterday`` and store something else tomorrow."""
     if text[4:5] == "-" and text[:4].isdigit():
         return text
-    raise NotAMomentError(text)
+    raise NotAMomentError(text, expected="a date or time as in ISO 8601")
+
+
+DAY = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ]00:00(?::00(?:\.0*)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+
+def day(text: str) -> str:
+    """A date. Some taps write its midnight; any other time would be cut off by Postgres, in silence."""
+    if (found := DAY.fullmatch(text)) is not None:
+        return found[1]
+    raise NotAMomentError(text, expected="a date as in ISO 8601, without a time")
+
+
+TIME_OF_DAY = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]00:?00)?", re.ASCII)
 
 
 def time_of_day(text: str) -> str:
-    """A time of day, for the same reason."""
-    if text[:1].isdigit():
-        return text
-    raise NotAMomentError(text)
+    """A time of day, in UTC or of no zone: Postgres would take another offset and forget it."""
+    if (found := TIME_OF_DAY.fullmatch(text)) is not None:
+        return found[1]
+    raise NotAMomentError(text, expected="a time of day as in ISO 8601, without an offset from UTC")
 
 
 class NotAMomentError(ValueError):
-    """A text where a date, date-time or time was expected."""
+    """A text where a date, date-time or time was expected.
+
+    Attributes:
+        text: The text, to find the column by.
+        expected: What was expected, in words.
+    """
+
+    def __init__(self, text: str, *, expected: str) -> None:
+        super().__init__()
+        self.text = text
+        self.expected = expected
 
 
 def nested(value: msgspec.Raw) -> str:
@@ -316,34 +355,75 @@ def nested(value: msgspec.Raw) -> str:
     return NULL if text == "null" else text
 
 
+def is_long(key: list[str]) -> bool:
+    """Whether a key may be too long for an index."""
+    return 4 * sum(map(len, key)) > KEY_BYTES_MAX and sum(len(part.encode()) for part in key) > KEY_BYTES_MAX
+
+
 def same_number(text: str) -> str:
-    """A number so that 1, 1.0 and 1E0 are equal."""
-    return str(Decimal(text).normalize())
+    """A number so that 1, 1.0 and 1E0 are equal, and equal to the integer 1."""
+    number = EXACT.normalize(Decimal(text))
+    if not number:
+        return "0"
+    return f"{number:f}" if abs(number.adjusted()) < PLAIN_DIGITS_MAX else str(number)
 
 
 def same_moment(text: str) -> str:
     """A date-time so that one moment in two zones is equal; without a zone it is UTC, as in Postgres' session."""
-    with contextlib.suppress(ValueError):
+    found = instant(text)
+    return text if found is None else found.isoformat()
+
+
+def instant(text: str) -> datetime | None:
+    """The moment in UTC that a date-time means to Postgres, None if Python does not know it."""
+    with contextlib.suppress(ValueError, OverflowError):
         found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        if (finer := FINER_THAN_MICROSECONDS.search(text)) is not None:
+            found = found.replace(microsecond=0) + timedelta(microseconds=rounded_microseconds(finer[0]))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    return None
+
+
+def same_time(text: str) -> str:
+    """A time of day so that 12:00 and 12:00:00.0 are equal."""
+    with contextlib.suppress(ValueError):
+        found = time.fromisoformat(text)
+        if (finer := FINER_THAN_MICROSECONDS.search(text)) is not None:
+            found = found.replace(microsecond=rounded_microseconds(finer[0]))
+        return found.isoformat()
     return text
+
+
+FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
+
+
+def rounded_microseconds(fraction: str) -> int:
+    """A fraction of a second as Postgres rounds it, while Python would cut it."""
+    return round(float(fraction) * 1_000_000)
 
 
 def same_json(text: str) -> str:
     """A JSON value so that the order of members and the spelling of numbers do not count."""
-    # The encoder writes a Decimal as a string, so numbers are told apart from strings by a one-element list.
-    decoded = msgspec.json.Decoder(float_hook=lambda number: same_json_number(Decimal(number))).decode(text)
-    return msgspec.json.encode(decoded, order="deterministic").decode()
+    try:
+        return SAME_JSON_ENCODER.encode(SAME_JSON_DECODER.decode(text)).decode()
+    except (msgspec.ValidationError, RecursionError):
+        return text  # an integer of thousands of digits, or nested deeply: spelled in one way, most likely
 
 
-def same_json_number(number: Decimal) -> int | list[str]:
-    """A number with a fraction in its spelling as the integer it is, if it is one."""
-    return int(number) if number == number.to_integral_value() else [same_number(str(number))]
+def same_json_number(text: str) -> int | Decimal:
+    """A number with a fraction or an exponent, as the integer it is if it is one."""
+    number = EXACT.normalize(EXACT.create_decimal(text))
+    is_plain = number.is_finite() and number.adjusted() < PLAIN_DIGITS_MAX
+    return int(number) if is_plain and number == number.to_integral_value() else number
 
+
+SAME_JSON_DECODER = msgspec.json.Decoder(float_hook=same_json_number)
+SAME_JSON_ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
 KEY_FORMATS: dict[ColumnType, Callable[[str], str]] = {
     ColumnType.NUMERIC: same_number,
     ColumnType.TIMESTAMPTZ: same_moment,
+    ColumnType.TIME: same_time,
     ColumnType.JSONB: same_json,
 }
 """Key values that Postgres may find equal although their texts differ."""
@@ -354,7 +434,7 @@ FORMATS: dict[ColumnType, Callable[[Any], str] | None] = {
     ColumnType.BOOLEAN: {True: "t", False: "f"}.__getitem__,
     ColumnType.TEXT: None,
     ColumnType.TIMESTAMPTZ: moment,
-    ColumnType.DATE: moment,
+    ColumnType.DATE: day,
     ColumnType.TIME: time_of_day,
     ColumnType.JSONB: nested,
 }

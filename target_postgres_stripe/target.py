@@ -15,7 +15,8 @@ import logging
 import os
 import sys
 import time
-from decimal import Decimal
+from collections import Counter
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import click
@@ -154,6 +155,8 @@ class TargetPostgresStripe(Target):
         # For stream maps, which want whole records; decimals keep all their digits.
         self._record_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
         self._record_encoder = msgspec.json.Encoder(decimal_format="number")
+        # How many records of each stream went there.
+        self._mapped: Counter[str] = Counter()
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -193,7 +196,16 @@ class TargetPostgresStripe(Target):
 
     def _process_mapped(self, stream: str, message: RecordMessage) -> None:
         """Take a record through the stream's maps."""
-        record = self._record_decoder.decode(message.record)
+        self._mapped[stream] += 1
+        try:
+            record = self._record_decoder.decode(message.record)
+        except (msgspec.ValidationError, InvalidOperation):
+            raise RecordRefusedError(
+                stream=stream,
+                record=self._mapped[stream],
+                problem="it is not an object, or a number in it has too many digits for stream_maps",
+                segment=self._segment,
+            ) from None
         for stream_map in self.mapper.stream_maps[stream]:
             transformed = stream_map.transform(dict(record))
             if transformed is not None:
@@ -327,11 +339,20 @@ class TargetPostgresStripe(Target):
             raise
 
     def _commit_before(self, segment: int) -> None:
-        """After a record was refused: commit what a STATE before it covers."""
+        """After a record was refused: commit what a STATE before it covers.
+
+        Raises:
+            RecordRefusedError: An earlier record has to be refused too; what a STATE before that covers is committed.
+        """
         self.loader.rollback()
         self._states = {number: state for number, state in self._states.items() if number < segment}
-        if self._states:
+        if not self._states:
+            return
+        try:
             self._commit_up_to(segment)
+        except RecordRefusedError as error:
+            self._commit_before(error.segment)
+            raise
 
     def _commit_up_to(self, segment: int) -> None:
         """Commit the rows that arrived before STATE ``segment``, together with the last STATE before that."""
