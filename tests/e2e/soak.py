@@ -139,6 +139,7 @@ class Soak:
             per_second=FOLLOW["requests_per_second"],
             per_endpoint_second=FOLLOW["endpoint_requests_per_second"],
             requests=requests,
+            answered=[each - clocks for each in watch.requests.answered],
             rows_watched=watch.rows.watched,
             backward=watch.rows.backward,
             failures=[*business.failures, *watch.failures],

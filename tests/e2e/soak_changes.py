@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ class Business:
         self._in_histories = per_second // 5
         self._by_requests = per_second - self._in_histories
         self._stopping = threading.Event()
+        # Only these are deleted: with an older one, what payment intents show of its payment methods would change in
+        # silence.
+        self._fresh: deque[str] = deque()
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._make_histories, args=(self._http[0],), daemon=True),
@@ -107,14 +111,14 @@ class Business:
     def _make_request(self, http: Http, number: int) -> None:
         if number % 20 == 0:
             answer = http.post("/v1/customers", {"email": "somebody@example.com"})
-            self._known["customers"].append(answer.json()["id"])
+            self._fresh.append(answer.json()["id"])
         elif number % 20 == 5:
             answer = http.post("/v1/coupons", {"percent_off": 10, "duration": "once"})
         elif number % 20 == 10:
             customer = self._random.choice(self._known["customers"])
             answer = http.post("/v1/invoiceitems", {"customer": customer, "amount": 1_234, "currency": "usd"})
-        elif number % 20 == 15 and len(self._known["customers"]) > OF_EACH:
-            answer = http.request("DELETE", f"/v1/customers/{self._known['customers'].pop(0)}")
+        elif number % 20 == 15 and len(self._fresh) > FEWEST:
+            answer = http.request("DELETE", f"/v1/customers/{self._fresh.popleft()}")
         else:
             answer = self._update(http, number)
         if answer.status_code == 200:

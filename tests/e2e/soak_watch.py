@@ -110,6 +110,7 @@ class RequestLog:
         self._key_last4 = key[-4:]
         self._taken = 0
         self.requests: list[dict[str, Any]] = []
+        self.answered: list[float] = []  # those of others too
 
     def take(self) -> None:
         """Take those that came in since the last time."""
@@ -119,6 +120,7 @@ class RequestLog:
         assert new <= asked, "more requests came in while the log was read than expected"
         newest = answer["requests"][-new:] if new else []
         self._taken = answer["total"]
+        self.answered += [each["at"] for each in newest]
         self.requests += [
             {"at": each["at"], "endpoint": each["endpoint"]} for each in newest if each["key_last4"] == self._key_last4
         ]

@@ -203,6 +203,13 @@ def test_a_process_may_end_where_a_fault_ends_it(well):
     assert ends(replace(well, lives=lives)).failures
 
 
+def test_what_piles_up_while_the_sandbox_stalls_is_no_request_too_many(well):
+    burst = {"GET /v1/events": [*moments(0.1), *[BEGAN + 500 + 0.01 * number for number in range(30)]]}
+    stalled = [at for at in moments(0.05) if not 499.5 < at - BEGAN < 500]
+    assert request_rate(replace(well, requests=burst, answered=moments(0.05))).failures
+    assert not request_rate(replace(well, requests=burst, answered=stalled)).failures
+
+
 def test_a_life_that_was_too_short_is_not_judged(well):
     short = [replace(each, ended=BEGAN + 120) for each in well.lives]
     found = memory(replace(well, lives=short, samples=samples(memory=20_000)))
