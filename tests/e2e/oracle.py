@@ -462,6 +462,8 @@ def _reference(value: Any) -> Any:
 def _storable(value: Any) -> Any:
     """Return a value with what Postgres cannot store replaced."""
     match value:
+        case str() if value.isascii() and "\0" not in value:
+            return value  # nearly all
         case str():
             return "".join("\ufffd" if each == "\0" or "\ud800" <= each <= "\udfff" else each for each in value)
         case dict():

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from oracle import GAP_FILLER, KEYS, table_names
+from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,11 @@ class Seen:
 
 
 Rows = dict[tuple[str, Key], Seen]
+
+
+def moment(text: str) -> datetime:
+    """A moment that can be compared."""
+    return datetime.fromisoformat(text)
 
 
 def rows_of(connection: psycopg.Connection[Any], tables: Iterable[str] | None = None) -> Rows:
@@ -75,6 +81,11 @@ class NothingGoesBack:
         self._seen = now
 
 
+def key_of(message: dict[str, Any]) -> Key:
+    """The key of a RECORD."""
+    return tuple(message["record"].get(column) for column in KEYS.get(message["stream"], ("id",)))
+
+
 class StatePromise:
     """A STATE that the target has printed covers rows: what the tap wrote before it is in the tables.
 
@@ -104,8 +115,7 @@ class StatePromise:
         newest: dict[tuple[str, Key], dict[str, Any]] = {}
         for each in covered:
             if each["type"] == "RECORD":
-                name = each["stream"]
-                newest[name, tuple(each["record"].get(column) for column in KEYS.get(name, ("id",)))] = each
+                newest[each["stream"], key_of(each)] = each
         rows = rows_of(self._connection, {name for name, _ in newest} & table_names(self._connection))
         for (name, key), each in newest.items():
             record, row = each["record"], rows.get((name, key))
@@ -113,19 +123,31 @@ class StatePromise:
                 continue
             if row is None:
                 if not self._is_remembered(name, key, record["_sdc_as_of"]):
-                    yield f"{name} {key} was covered by a STATE and is not in its table"
-            elif each.get("version") is None and row.as_of < datetime.fromisoformat(record["_sdc_as_of"]):
-                yield f"{name} {key} is as of {row.as_of}, and a STATE covered {record['_sdc_as_of']}"
+                    yield f"{name} {key} was covered by a STATE and is not in its table; {_told(covered, name, key)}"
+            elif each.get("version") is None and max(row.as_of, self._sighted(name, key)) < moment(
+                record["_sdc_as_of"]
+            ):
+                deleted = " (deleted)" if row.deleted else ""
+                yield f"{name} {key} is as of {row.as_of}{deleted}; {_told(covered, name, key)}"
         for stream, bookmark in state.get("bookmarks", {}).items():
             yield from self._check_status(stream, bookmark)
 
     def _is_remembered(self, name: str, key: Key, as_of: str) -> bool:
         """Whether something says why a row that came is not there: a deletion, or its parent's list."""
         found = self._connection.execute(
-            "SELECT count(*) FROM stripe._tombstones WHERE stream = %s AND as_of >= %s AND key ?& %s::text[]",
-            (name, as_of, list(key)),
+            "SELECT count(*) FROM stripe._tombstones WHERE stream = %s AND as_of >= %s AND key = %s",
+            (name, as_of, Jsonb(list(key))),
         ).fetchone()
         return bool(found and found[0])
+
+    def _sighted(self, name: str, key: Key) -> datetime:
+        """As of when a listing has seen a row unchanged, which its own as-of does not tell."""
+        found = self._connection.execute(
+            "SELECT greatest(floor, (SELECT as_of FROM stripe._sweep_seen s WHERE s.stream = t.stream AND s.key = %s)) "
+            "FROM stripe._streams t WHERE t.stream = %s",
+            (Jsonb(list(key)), name),
+        ).fetchone()
+        return found[0] if found and found[0] else GAP_FILLER
 
     def _check_status(self, stream: str, bookmark: Any) -> Iterator[str]:
         found = self._connection.execute(
@@ -133,6 +155,17 @@ class StatePromise:
         ).fetchone()
         if found is None or found[0] != bookmark:
             yield f"_sync_status of {stream} is {found and found[0]}, and the STATE printed says {bookmark}"
+
+
+def _told(covered: list[dict[str, Any]], name: str, key: Key) -> str:
+    """What the tap said of a row before a STATE."""
+    said = [
+        f"{each['record']['_sdc_as_of']}{' deleted' if each['record'].get('_sdc_deleted_at') else ''}"
+        f" (listing {each.get('version')})"
+        for each in covered
+        if each["type"] == "RECORD" and each["stream"] == name and key_of(each) == key
+    ]
+    return f"a STATE covered {', then '.join(said)}"
 
 
 def families(connection: psycopg.Connection[Any]) -> Iterator[str]:
@@ -151,7 +184,7 @@ def families(connection: psycopg.Connection[Any]) -> Iterator[str]:
         for parent, identifier, as_of in connection.execute(statement):  # type: ignore[call-overload]
             alive.setdefault(parent, {})[identifier] = as_of
         for parent, each in lists.items():
-            listed = datetime.fromisoformat(each["as_of"])
+            listed = moment(each["as_of"])
             for identifier, as_of in alive.get(parent, {}).items():
                 if identifier not in each["ids"] and as_of <= listed:
                     yield f"{child} {identifier} of {parent} is there, and the newer list of its parent lacks it"

@@ -18,6 +18,11 @@ from tap_stripe_events.object_table import STRIPE_OBJECTS
 ACCOUNTS = 3
 """How many accounts there are to begin with."""
 
+WITH_TEST_CLOCKS = 2
+"""The one with test clocks: what hangs on them is only found by those who select them."""
+
+TEST_CLOCK = "test_helpers.test_clock"
+
 POPULAR = (
     "balance_transaction", "charge", "checkout.session", "coupon", "credit_note", "customer", "discount",
     "invoice", "invoiceitem", "line_item", "payment_intent", "payment_method", "payout", "plan", "price", "product",
@@ -134,13 +139,15 @@ class Plan:
 def make_plan(seed: int) -> Plan:
     """Draw a plan."""
     random = Random(f"plan {seed}")
-    selected = _selected(random)
-    changing = frozenset(selected | set(random.sample(sorted(STRIPE_OBJECTS), random.randrange(8))))
+    account = random.randrange(ACCOUNTS)
+    clocks = {TEST_CLOCK}
+    selected = _selected(random) | clocks if account == WITH_TEST_CLOCKS else _selected(random) - clocks
+    others = set(random.sample(sorted(STRIPE_OBJECTS), random.randrange(8))) - clocks
     return Plan(
         seed=seed,
-        account=random.randrange(ACCOUNTS),
+        account=account,
         selected=selected,
-        changing=changing,
+        changing=selected | others,
         silent=random.random() < 0.5,
         feed=_feed(random),
         tap_settings=_tap_settings(random),

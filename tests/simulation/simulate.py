@@ -20,10 +20,9 @@ import sys
 import time
 import traceback
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pprint import pformat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from fix_postgres import running_server
@@ -53,7 +52,7 @@ def main() -> int:
     """Run the seeds that the command line names."""
     options = _options()
     if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
     logging.getLogger("tap-stripe-events").addFilter(lambda record: not record.msg.startswith("Skipping deselected"))
     logging.basicConfig(level=logging.INFO if options.seed is not None else logging.CRITICAL + 1, stream=sys.stderr)
     began = time.monotonic()

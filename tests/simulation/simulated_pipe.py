@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,15 @@ from singer_sdk.exceptions import InvalidInputLine, SingerSDKError
 from stripe_sandbox.sandbox import TEST_KEY
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.messages import MessageWriter
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.streams import StripeStream
 from tap_stripe_events.tap import TapStripeEvents
 from target_postgres_stripe.connection import SESSION_SETTINGS
 from target_postgres_stripe.errors import DatabaseUnavailableError, TargetError
 from target_postgres_stripe.target import TargetPostgresStripe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from agenda import Agenda
@@ -106,12 +108,17 @@ class Pipe(io.RawIOBase):
 
 
 class SimulatedTap(TapStripeEvents):
-    """The tap on a simulated network and clock."""
+    """The tap on a simulated network and clock, with only those streams that are selected."""
 
-    def __init__(self, stripe: SimulatedStripe, pipe: Pipe, **options: Any) -> None:
+    def __init__(self, stripe: SimulatedStripe, pipe: Pipe, selected: frozenset[str], **options: Any) -> None:
+        self._selected = selected
         self.clock = stripe.agenda
         self.client_class = lambda **settings: SimulatedClient(stripe, **settings)  # type: ignore[assignment]
         super().__init__(message_writer=MessageWriter(pipe), **options)
+
+    def discover_streams(self) -> list[StripeStream]:
+        """Those that are selected: the others only cost time."""
+        return [StripeStream(self, STRIPE_OBJECTS[name]) for name in sorted(self._selected)]
 
     def _setup_signal_handlers(self) -> None:
         """None: the simulation calls what a signal would."""
