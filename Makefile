@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test soak check format generate psql stop clean
+.PHONY: help install demo run test soak check format mutate generate psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ format: $(INSTALLED)  ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+mutate: $(INSTALLED)  ## change the code in one spot at a time and see that a test fails; MODULE=feed for one module
+	$(BIN)/pip install --quiet --group mutate
+	$(BIN)/python scripts/mutate.py $(MODULE)
+
 generate: $(INSTALLED)  ## write the generated files again
 	$(BIN)/python scripts/generate_schemas.py
 	$(BIN)/python scripts/generate_settings.py
@@ -53,4 +57,4 @@ stop: $(INSTALLED)  ## stop the embedded Postgres
 
 clean:  ## remove the environment and all data of the demo
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m target_postgres_stripe.embedded stop; fi
-	rm -rf .venv .venvs .meltano .stripe-sync
+	rm -rf .venv .venvs .meltano .stripe-sync .mutants
