@@ -194,8 +194,7 @@ def field_value(json_object: StripeJson, path: str) -> tuple[bool, Any]:
     value: Any = json_object
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
-            # Below a null there is nothing: the field is there, and empty.
-            return value is None and part != path.split(".", maxsplit=1)[0], None
+            return value is None, None  # below a null there is nothing: the field is there, and empty
         value = value[part]
     return True, value
 
@@ -259,15 +258,11 @@ def _is_secret(value: Any) -> bool:
 
 
 def _event_without_secrets(event: StripeJson) -> StripeJson:
-    data = event.get("data")
-    carried = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(carried, dict) or "previous_attributes" not in data:
-        return event
-    hidden = _SECRETS.get(str(carried.get("object")), _ALWAYS_HIDDEN)
-    before = data["previous_attributes"]
-    if isinstance(before, dict):
-        before = {key: each for key, each in before.items() if key not in hidden}
-    return {**event, "data": {**data, "previous_attributes": before}}
+    match event.get("data"):
+        case {"object": {"object": str(kind)}, "previous_attributes": {**before}, **rest} if kind in _SECRETS:
+            kept = {key: each for key, each in before.items() if key not in _SECRETS[kind]}
+            return {**event, "data": {**rest, "object": event["data"]["object"], "previous_attributes": kept}}
+    return event
 
 
 def _deletion(plan: _Plan, json_object: StripeJson, as_of: str, columns: Mapping[str, str] | None) -> Read | None:

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_stripe_events.changes import AS_OF, DELETED_AT, GAP_FILLER, Read, copy_as_of, field_value, read, singer_schema
+from tap_stripe_events.changes import (
+    AS_OF,
+    DELETED_AT,
+    GAP_FILLER,
+    Read,
+    copy_as_of,
+    field_value,
+    key_values,
+    read,
+    singer_schema,
+)
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 
 NOW = "2026-11-24T08:00:00Z"
@@ -78,10 +88,17 @@ def test_an_embedded_list_is_not_a_column() -> None:
 
 
 def test_a_list_inside_a_hash_is_taken_out_of_the_column() -> None:
-    inner = {"object": "list", "data": [], "has_more": False}
+    inner: Any = {"object": "list", "data": [], "has_more": False}
     found = taken("payment_intent", id="pi_1", amount_details={"tip": {"amount": 5}, "line_items": inner})
     assert found.change.record["amount_details"] == {"tip": {"amount": 5}}
     assert [(each.field, value) for each, value in found.lists] == [("amount_details.line_items", inner)]
+
+
+@pytest.mark.parametrize("instead", [None, "unknown", {"object": "novelty"}])
+def test_what_stripe_sends_instead_of_a_list_inside_a_hash_stays_there(instead: Any) -> None:
+    found = taken("payment_intent", id="pi_1", amount_details={"line_items": instead})
+    assert found.change.record["amount_details"] == {"line_items": instead}
+    assert found.lists == ()
 
 
 def test_hashes_and_arrays_are_kept_exactly() -> None:
@@ -134,6 +151,55 @@ def test_integers_are_kept_to_the_last_digit(sent: Any, stored: int) -> None:
     assert record("charge", id="ch_1", amount=sent)["amount"] == stored
 
 
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [(0, "1970-01-01T00:00:00Z"), (253_402_300_799, "9999-12-31T23:59:59Z"), (253_402_300_800, None)],
+)
+def test_a_time_is_any_second_from_1970_to_9999(sent: int, stored: str | None) -> None:
+    row = record("charge", id="ch_1", created=sent)
+    assert row["created"] == stored
+    assert row["_extra"] == (None if stored else {"created": sent})
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (253_402_300_799_000, "9999-12-31T23:59:59.000Z"),
+        (253_402_300_799_001, None),
+        (-1, None),
+        (True, None),
+        ("1700000000123", None),
+    ],
+)
+def test_milliseconds_are_as_far_as_seconds_or_misfits(sent: Any, stored: str | None) -> None:
+    row = record("terminal.reader", id="tmr_1", last_seen_at=sent)
+    assert row["last_seen_at"] == stored
+    assert row["_extra"] == (None if stored else {"last_seen_at": sent})
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("1e999", Decimal("1e999")),
+        ("1e-999", Decimal("1e-999")),
+        ("1e1000", None),
+        ("1e-1000", None),
+        (12, Decimal(12)),
+        (True, None),
+        ("NaN", None),
+        ("Infinity", None),
+        ("a dozen", None),
+        ({"value": 1}, None),
+        ([], None),
+    ],
+)
+def test_a_number_is_a_decimal_that_postgres_can_hold_or_a_misfit(sent: Any, stored: Decimal | None) -> None:
+    row = record("coupon", id="c", percent_off=sent)
+    assert row["percent_off"] == stored
+    assert row["_extra"] == (None if stored is not None else {"percent_off": sent})
+
+
 @pytest.mark.parametrize("text", ["0.000000000001", "1e-7", "12345678901234567890.123456789012", "0", "-1.50"])
 def test_decimals_are_never_floats(text: str) -> None:
     row = record("plan", id="plan_1", amount_decimal=text)
@@ -169,8 +235,85 @@ def test_a_reference_that_names_the_parent_fills_the_parents_column_too() -> Non
     assert (row["transaction_id"], row["treasury_transaction_id"]) == ("trxn_1", "trxn_1")
 
 
+@pytest.mark.parametrize(("said", "expected"), [(None, "in_by_place"), ("in_said", "in_said")])
+def test_what_an_object_says_of_its_parent_counts_before_where_it_was_found(said: str | None, expected: str) -> None:
+    found = read(
+        {"object": "line_item", "id": "il_1", "invoice": said}, "line_item", as_of=NOW,
+        columns={"invoice_id": "in_by_place"},
+    )  # fmt: skip
+    assert found is not None
+    assert found.change.record["invoice_id"] == expected
+
+
 def test_a_deleted_object_is_a_deletion() -> None:
-    assert record("customer", id="cus_1", deleted=True) == {"id": "cus_1", AS_OF: NOW, DELETED_AT: NOW}
+    found = taken("customer", id="cus_1", deleted=True)
+    assert found.id == "cus_1"
+    assert found.change.record == {"id": "cus_1", AS_OF: NOW, DELETED_AT: NOW}
+
+
+def test_a_deleted_child_is_deleted_by_its_whole_key() -> None:
+    stub = {"object": "line_item", "id": "il_1", "deleted": True}
+    found = read(stub, "line_item", as_of=NOW, columns={"invoice_id": "in_1"})
+    assert found is not None
+    assert found.change.record == {"invoice_id": "in_1", "id": "il_1", AS_OF: NOW, DELETED_AT: NOW}
+
+
+@pytest.mark.parametrize("stub", [{}, {"id": None}, {"id": 5}])
+def test_a_stub_that_does_not_say_what_was_deleted_deletes_nothing(stub: dict[str, Any]) -> None:
+    assert read({"object": "customer", "deleted": True, **stub}, "customer", as_of=NOW) is None
+
+
+def test_what_has_no_id_is_deleted_by_whose_it_is() -> None:
+    stub = {"object": "cash_balance", "deleted": True}
+    found = read(stub, "cash_balance", as_of=NOW, columns={"customer_id": "cus_1"})
+    assert found is not None
+    assert found.id == ""
+    assert found.change.record == {"customer_id": "cus_1", AS_OF: NOW, DELETED_AT: NOW}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "expected"),
+    [
+        ("charge", {"id": "ch_1"}, ("ch_1",)),
+        ("charge", {}, None),
+        ("charge", {"id": ""}, None),
+        ("charge", {"id": 5}, None),
+        ("line_item", {"id": "il_1", "invoice": "in_1"}, ("in_1", "il_1")),
+        ("line_item", {"id": "il_1", "invoice": {"object": "invoice", "id": "in_1"}}, ("in_1", "il_1")),
+        ("line_item", {"id": "il_1"}, ("", "il_1")),
+        ("line_item", {"invoice": "in_1"}, None),
+        ("cash_balance", {"customer": "cus_1"}, ("cus_1",)),
+        ("balance", {}, ("",)),
+    ],
+)
+def test_a_key_is_what_the_object_says_of_it(name: str, sent: Any, expected: tuple[str, ...] | None) -> None:
+    assert key_values(name, sent) == expected
+
+
+def test_the_catalog_says_what_every_column_can_hold() -> None:
+    properties = singer_schema("charge")["properties"]
+    assert {name: properties[name] for name in ("id", "amount", "currency", "created", "customer_id", "metadata")} == {
+        "id": {"type": "string"},
+        "amount": {"type": ["integer", "null"]},
+        "currency": {"type": ["string", "null"]},
+        "created": {"type": ["string", "null"], "format": "date-time"},
+        "customer_id": {"type": ["string", "null"]},
+        "metadata": {"type": ["object", "null"]},
+    }
+    assert properties[AS_OF] == {"type": "string", "format": "date-time"}
+    assert properties[DELETED_AT] == {"type": ["string", "null"], "format": "date-time"}
+    assert "_sdc_children" not in properties
+
+
+def test_the_catalog_names_the_streams_whose_rows_go_with_a_row() -> None:
+    schema = singer_schema("customer")
+    children = schema["properties"]["_sdc_children"]
+    assert schema["type"] == "object"
+    assert children["type"] == ["object", "null"]
+    assert {"^tax_id$", "^entitlements_active_entitlement$", "^discount$"} <= set(children["patternProperties"])
+    for pattern, ids in children["patternProperties"].items():
+        assert pattern[1:-1].isidentifier()
+        assert ids == {"type": ["array", "null"], "items": {"type": "string"}}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +324,7 @@ def test_a_deleted_object_is_a_deletion() -> None:
         ("webhook_endpoint", {"secret": "whsec_1"}),
         ("apps.secret", {"payload": "hidden_secret"}),
         ("issuing.card", {"number": "4242424242424242", "cvc": "123"}),
+        ("charge", {"description": "whsec_1", "unknown": {"deep": ["kept", {"pasted": "whsec_1"}]}}),
         ("checkout.session", {"unknown": {"deep": [{"client_secret": "cs_secret"}]}}),
         ("issuing.authorization", {"card": {"object": "issuing.card", "id": "ic_1", "number": "4242", "cvc": "9"}}),
     ],
@@ -190,6 +334,13 @@ def test_secrets_are_never_in_a_record(name: str, fields: dict[str, Any]) -> Non
     text = str(found.change.record)
     for hidden in ("_secret", "whsec_1", "4242", "'cvc'", "'number'"):
         assert hidden not in text.replace("apps.secret", "")
+
+
+def test_secrets_are_known_by_the_type_that_was_asked_for_too() -> None:
+    found = read({"id": "ic_1", "number": "4242", "last4": "4242"}, "issuing.card", as_of=NOW)
+    assert found is not None
+    assert "number" not in found.change.record
+    assert found.change.record["last4"] == "4242"
 
 
 def test_secrets_are_taken_out_of_events_too() -> None:
@@ -204,16 +355,65 @@ def test_secrets_are_taken_out_of_events_too() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        "text",
+        {},
+        {"object": None, "previous_attributes": {"number": "1"}},
+        {"object": {"object": "charge"}, "previous_attributes": None},
+        {"object": {"object": "charge", "number": "1"}, "previous_attributes": {"number": "2"}},
+        {"object": {"object": "issuing.card"}},
+    ],
+)
+def test_an_event_of_any_shape_is_kept_as_it_is_where_nothing_is_secret(data: Any) -> None:
+    row = record("event", id="evt_1", type="charge.updated", data=data)
+    assert data in (row["data"], (row["_extra"] or {}).get("data"))
+
+
 def test_a_payment_method_in_an_error_is_a_copy() -> None:
     error = {"code": "card_declined", "payment_method": {"id": "pm_1", "object": "payment_method"}}
     found = taken("payment_intent", id="pi_1", last_payment_error=error)
-    assert [each.json["id"] for each in found.copies] == ["pm_1"]
+    assert [(each.name, each.json["id"]) for each in found.copies] == [("payment_method", "pm_1")]
     assert found.change.record["last_payment_error"] == error
 
 
 def test_discounts_inside_arrays_of_hashes_are_copies() -> None:
-    discounts = [{"amount": 1, "discount": {"id": "di_1", "object": "discount"}}]
-    assert [each.json["id"] for each in taken("item", id="li_1", discounts=discounts).copies] == ["di_1"]
+    discounts = [{"amount": 1, "discount": {"id": f"di_{number}", "object": "discount"}} for number in (1, 2)]
+    assert [each.json["id"] for each in taken("item", id="li_1", discounts=discounts).copies] == ["di_1", "di_2"]
+    details = {"breakdown": {"discounts": discounts}}
+    found = taken("checkout.session", id="cs_1", total_details=details)
+    assert [each.json["id"] for each in found.copies] == ["di_1", "di_2"]
+
+
+def test_what_has_a_row_by_whom_it_belongs_to_is_no_column_of_theirs() -> None:
+    balance = {"object": "cash_balance", "customer": "cus_1", "available": {"usd": 5}}
+    found = taken("customer", id="cus_1", cash_balance=balance)
+    assert [(each.name, each.json) for each in found.dependents] == [("cash_balance", balance)]
+    assert "cash_balance" not in found.change.record
+    assert found.change.record["_extra"] is None
+
+
+@pytest.mark.parametrize("field", ["sources", "cash_balance"])
+def test_that_there_is_no_list_or_dependent_is_no_news(field: str) -> None:
+    assert taken("customer", id="cus_1", **{field: None}).change.record["_extra"] is None
+
+
+@pytest.mark.parametrize(("field", "value"), [("sources", "unknown"), ("sources", {}), ("cash_balance", 5)])
+def test_what_stripe_sends_instead_of_a_list_or_dependent_is_kept(field: str, value: Any) -> None:
+    found = taken("customer", id="cus_1", **{field: value})
+    assert found.change.record["_extra"] == {field: value}
+    assert found.lists == ()
+    assert found.dependents == ()
+
+
+def test_an_object_of_a_type_without_a_table_is_kept_whole() -> None:
+    whole = {"object": "novelty", "id": "nov_1", "colour": "blue"}
+    found = taken("charge", id="ch_1", customer=whole)
+    assert found.change.record["customer_id"] == "nov_1"
+    assert found.change.record["_extra"] == {"customer": whole}
+    assert found.copies == ()
 
 
 @pytest.mark.parametrize(
