@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 
 _VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
 _SINGLETONS: Final = frozenset({"/v1/balance", "/v1/balance_settings", "/v1/tax/settings"})
+_COMPUTED: Final = frozenset(
+    {
+        # What Stripe computes when it is asked and keeps nowhere.
+        "/v1/billing/credit_balance_summary",
+        "/v1/credit_notes/preview",
+        "/v1/treasury/financial_accounts/{financial_account}/features",
+    }
+)
 _STUBBED: Final = frozenset({"customer"})  # types that are answered as {id, object, deleted} once they are deleted
 
 logger = logging.getLogger(__name__)
@@ -131,6 +139,8 @@ class Api:
     ) -> Body:
         if operation.path == UPCOMING_PATH:
             return upcoming_invoice(account, params, request.headers.get("stripe-version") or account.api_version)
+        if operation.path in _COMPUTED:
+            raise StripeError(400, f"The sandbox does not answer GET {operation.path}.", code="sandbox_unsupported")
         for name in params:
             if name not in operation.params and name != "expand":
                 raise unknown_parameter(name)
@@ -209,7 +219,7 @@ def _existing(account: Account, types: tuple[str, ...], key: str, param: str) ->
 def _found_by_params(account: Account, operation: Retrieve, params: Mapping[str, Any]) -> Record:
     """An object that is found by what it says rather than by an id, such as a secret by name and scope."""
     if operation.path.endswith("/search"):
-        raise StripeError(400, "The sandbox has no search. List the objects instead.")
+        raise StripeError(400, "The sandbox has no search. List the objects instead.", code="sandbox_unsupported")
     wanted = {name: value for name, value in params.items() if name != "expand"}
     if not wanted:
         raise missing_parameter(min(set(operation.params) - {"expand"}, default="id"))

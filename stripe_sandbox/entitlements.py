@@ -37,7 +37,7 @@ def entitle(account: Account, customer: str) -> None:
     owner = store.get("customer", customer)
     if wanted.keys() != had.keys() and owner is not None:
         kind = "entitlements.active_entitlement_summary.updated"
-        account.announce(owner, "updated", name=kind, snapshot=_summary(account, customer))
+        account.announce(owner, "updated", name=kind, snapshot=summary(account, customer))
 
 
 def create_product_feature(account: Account, path: Mapping[str, str], params: Params) -> Record:
@@ -87,7 +87,7 @@ def _features(account: Account, customer: str) -> list[str]:
     return [feature for feature in found if store.get("entitlements.feature", feature) is not None]
 
 
-def _summary(account: Account, customer: str) -> Body:
+def summary(account: Account, customer: str) -> Body:
     """All that a customer is entitled to, of which the list shows ten."""
     entitlements = account.store.linked("entitlements.active_entitlement", "customer", customer)[::-1]
     return {

@@ -151,6 +151,13 @@ EMBEDDED: Final = (
         link="ownership",
         url="/v1/financial_connections/accounts/{account}/owners?ownership={id}",
     ),
+    Embedded(
+        parent="financial_connections.session",
+        field="accounts",
+        children=("financial_connections.account",),
+        link="session",
+        url="/v1/financial_connections/accounts?session={id}",
+    ),
 )
 
 INCLUDABLE: Final = frozenset(
@@ -169,6 +176,7 @@ INCLUDABLE: Final = frozenset(
         ("plan", "tiers"),
         ("price", "currency_options"),
         ("price", "tiers"),
+        ("promotion_code", "restrictions.currency_options"),
         ("shipping_rate", "fixed_amount.currency_options"),
         ("invoice", "confirmation_secret"),
     }

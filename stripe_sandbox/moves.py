@@ -23,6 +23,7 @@ from stripe_sandbox.announcements import (
     evented,
     kinds_of,
 )
+from stripe_sandbox.entitlements import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,9 +295,8 @@ def entitle(history: History) -> None:
         else:
             for _ in range(history.random.choice((1, 2, 12))):
                 history.variations.copy(like, history.random, {"customer": customer.key})
-        history.account.announce(
-            customer, "", name="entitlements.active_entitlement_summary.updated", snapshot=_summary(history, customer)
-        )
+        kind = "entitlements.active_entitlement_summary.updated"
+        history.account.announce(customer, "", name=kind, snapshot=summary(history.account, customer.key))
 
     history.note(customer, f"{name} changed", act)
 
@@ -321,22 +321,6 @@ def remark(history: History) -> None:
             "value": history.random.randrange(1_000),
         }
     history.note(record, "mentioned", lambda: history.account.announce(record, "", name=kind, snapshot=snapshot))
-
-
-def _summary(history: History, customer: Record) -> dict[str, Any]:
-    """What ``entitlements.active_entitlement_summary.updated`` carries: the first ten, as in any embedded list."""
-    found = history.account.store.linked("entitlements.active_entitlement", "customer", customer.key)[::-1]
-    return {
-        "object": "entitlements.active_entitlement_summary",
-        "customer": customer.key,
-        "entitlements": {
-            "object": "list",
-            "data": [history.account.renderer.body(each) for each in found[:10]],
-            "has_more": len(found) > 10,  # noqa: PLR2004
-            "url": f"/v1/customer/{customer.key}/entitlements",
-        },
-        "livemode": history.account.livemode,
-    }
 
 
 def _may_go(history: History, record: Record) -> bool:

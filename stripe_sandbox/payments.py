@@ -447,6 +447,7 @@ def open_dispute(account: Account, charge: Record, reason: str) -> Record:
                 "has_evidence": False,
                 "past_due": False,
                 "submission_count": 0,
+                "submission_method": "manual",
             },
             "payment_intent": charge.body["payment_intent"],
             "payment_method_details": {

@@ -12,6 +12,7 @@ from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from stripe_sandbox.entitlements import summary
 from stripe_sandbox.ids import token
 from stripe_sandbox.refinements import Draft, refine
 from stripe_sandbox.shapes import Generator, cyclic_types
@@ -310,7 +311,16 @@ def _event_bodies(account: Account, types: tuple[str, ...], random: Random) -> I
             yield account.renderer.body(random.choice(records))
     for name in types:
         generator = Generator(lambda _types, _random: None, now=account.now(), livemode=account.livemode)
-        yield generator.body(name, account.spec.fields(name), random)
+        yield generator.body(name, account.spec.fields(name), random) | _always_whole(account, name)
+
+
+def _always_whole(account: Account, name: str) -> Body:
+    """What an object that nothing keeps has in it: the alert that was triggered, a customer's entitlements."""
+    if name == "billing.alert_triggered":
+        return {"alert": account.renderer.body(next(iter(account.store.table("billing.alert"))))}
+    if name == "entitlements.active_entitlement_summary":
+        return summary(account, next(iter(account.store.table(name.removesuffix("_summary")))).facts["customer"])
+    return {}
 
 
 def _event_record(account: Account, kind: str, body: Body, created: int) -> Any:

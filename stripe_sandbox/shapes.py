@@ -93,7 +93,7 @@ class Generator:
 
     def _value(self, name: str, shape: Shape, random: Random, depth: int) -> Any:  # noqa: PLR0911 - one per kind
         if shape.nullable and (depth >= MAX_DEPTH or random.random() < NULL_SHARE):
-            return None
+            return {} if _is_map_of_hashes(shape) else None
         match shape.type:
             case "string":
                 return self._text(name, shape, random)
@@ -217,7 +217,7 @@ def minimal(fields: Mapping[str, Shape], *, livemode: bool) -> Body:
 
 def _empty(shape: Shape) -> Any:  # noqa: PLR0911 - one per kind
     if shape.nullable:
-        return None
+        return {} if _is_map_of_hashes(shape) else None
     if shape.enum:
         return shape.enum[0]
     match shape.type:
@@ -234,3 +234,11 @@ def _empty(shape: Shape) -> Any:  # noqa: PLR0911 - one per kind
         case "string":
             return "0" if shape.format == "decimal" else ""
     return None
+
+
+def _is_map_of_hashes(shape: Shape) -> bool:
+    """Such as ``currency_options``: the official Python library cannot read null there, even where Stripe allows it."""
+    values = shape.values
+    while values is not None and values.type == "array":
+        values = values.items
+    return shape.type == "map" and values is not None and values.type == "object"

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from addresses import list_address
 from fix_sandbox import NOW, Http
 
-from stripe_sandbox.families import CHILD_LISTS
 from stripe_sandbox.filters import FILTERS, IGNORED, PAGING, RANGE_FIELDS
 from stripe_sandbox.spec import ListEndpoint, load_spec
 
@@ -20,27 +20,14 @@ ENDPOINTS = {endpoint.path: endpoint for endpoint in SPEC.lists}
 
 
 def request_for(sandbox: Sandbox, endpoint: ListEndpoint) -> tuple[str, dict[str, Any]]:
-    """A path and parameters for which the account has data: those of an object that is there."""
-    path, params = endpoint.path, {}
-    records = [record for name in endpoint.objects for record in sandbox.account.store.table(name)]
-    child = CHILD_LISTS.get(path)
-    if child is not None:
-        record = next(r for r in records if isinstance(r.link(child.link), str) and _parent_exists(sandbox, r, child))
-        path = re.sub(r"\{[^}]*\}", record.link(child.link), path)
-    elif records:
-        record = records[0]
-    for name in endpoint.required:
-        if name == "scope":
-            params["scope[type]"] = "account"
-        elif endpoint.path.startswith("/v1/credit_notes/preview"):
-            params[name] = next(iter(sandbox.account.store.table("line_item"))).body["invoice"]
-        else:
-            params[name] = record.link(name)
-    return path, params
-
-
-def _parent_exists(sandbox: Sandbox, record: Any, child: Any) -> bool:
-    return sandbox.account.store.get(child.parent, record.link(child.link)) is not None
+    """A path and parameters for which the account has data, as a form has them."""
+    address = list_address(sandbox, endpoint)
+    params = {
+        name if inner is None else f"{name}[{inner}]": item
+        for name, value in address.params.items()
+        for inner, item in (value.items() if isinstance(value, dict) else ((None, value),))
+    }
+    return address.path(endpoint.path), params
 
 
 @pytest.mark.parametrize("path", sorted(ENDPOINTS))
