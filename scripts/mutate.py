@@ -32,7 +32,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "target_postgres_stripe/fragments": APPLIED,
     "target_postgres_stripe/columns": ("columns", "tables"),
     "target_postgres_stripe/load": (*APPLIED, "drift", "state", "status"),
-    "target_postgres_stripe/status": ("status", "state"),
+    "target_postgres_stripe/status": ("reading_state", "status", "state"),
 }
 """The test files that ought to catch a mutant of a module: the fewest that know it."""
 
