@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tap_stripe_events.client import Answer, Request
+from tap_stripe_events.client import Answer, Request, may_hold_secrets
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.limits import Refusal, Verdict, verdict
@@ -199,7 +199,8 @@ class StandInStripe:
         return next((each for each in holds if each.get("id") == identifier), None) if isinstance(holds, list) else None
 
     def _taken(self, request: Request, body: dict[str, Any]) -> Answer:
-        return Answer(request=request, verdict=Verdict.TAKE, body=body, as_of=self._began)
+        secrets = may_hold_secrets(repr(body).encode())
+        return Answer(request=request, verdict=Verdict.TAKE, body=body, as_of=self._began, secrets=secrets)
 
     def _refused(
         self, request: Request, status: int, *, code: str = "none", message: str = "refused", parameter: str = "none"

@@ -9,7 +9,7 @@ from stand_in import EVENTS, NO_PERMISSION, NOT_EXPANDABLE, NOT_SET_UP, NOW, Sta
 
 from tap_stripe_events.changes import AS_OF
 from tap_stripe_events.clock import moment
-from tap_stripe_events.errors import EndlessListError
+from tap_stripe_events.errors import EndlessListError, RequestRefusedError
 from tap_stripe_events.feed import Feed, FeedDenied, UpTo
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.plan import RETENTION_SECONDS
@@ -299,6 +299,45 @@ def test_an_older_version_is_read_again_once_for_all_events_of_an_object() -> No
     assert stripe.asked() == ["/v1/customers/cus_1"]
 
 
+def test_what_is_read_again_counts_to_the_requests_of_its_kind() -> None:
+    stripe = quiet_stripe(**{"/v1/customers": [customer()]})
+    stripe.announce("customer.updated", customer(), version=OLD_VERSION)
+    Reader(stripe, "customer").poll()
+    assert [(each.endpoint, each.reason) for each in stripe.requests] == [
+        (EVENTS, "lookback"),
+        ("/v1/customers/{id}", "versions"),
+    ]
+
+
+def test_what_is_read_again_is_stored_without_secrets() -> None:
+    intent = {"id": "pi_1", "object": "payment_intent", "amount": 5, "client_secret": "pi_1_secret_2"}
+    stripe = quiet_stripe(**{"/v1/payment_intents": [intent]})
+    stripe.announce("payment_intent.created", intent, version=OLD_VERSION)
+    reader = Reader(stripe, "payment_intent")
+    reader.poll()
+    assert reader.values("payment_intent", "amount") == {"pi_1": 5}
+    assert "pi_1_secret_2" not in str(reader.items)
+
+
+def test_what_has_no_path_of_its_own_is_read_out_of_its_list() -> None:
+    common = {"object": "source_transaction", "source": "src_1"}
+    there = [{"id": f"srctxn_{number}", "amount": number, **common} for number in range(12)]
+    stripe = quiet_stripe(**{"/v1/sources/src_1/source_transactions": there})
+    stripe.announce("source.transaction.updated", {"id": "srctxn_1", **common}, version=OLD_VERSION)
+    reader = Reader(stripe, "source_transaction")
+    reader.poll()
+    assert reader.values("source_transaction", "amount") == {f"srctxn_{number}": number for number in range(12)}
+
+
+def test_what_has_no_id_is_read_again_as_the_accounts_own() -> None:
+    stripe = quiet_stripe(**{"/v1/balance": {"object": "balance", "available": [{"amount": 7}]}})
+    stripe.announce("balance.available", {"object": "balance", "available": []}, version=OLD_VERSION)
+    reader = Reader(stripe, "balance")
+    reader.poll()
+    assert reader.values("balance", "available") == {"acct_1": [{"amount": 7}]}
+    assert stripe.asked() == ["/v1/balance"]
+
+
 def test_a_read_in_the_second_of_its_event_counts_as_that_event() -> None:
     stripe = quiet_stripe(**{"/v1/customers": [customer(name="now")]})
     stripe.announce("customer.updated", customer(), created=NOW + 10, version=OLD_VERSION)
@@ -425,6 +464,17 @@ def test_of_what_no_path_answers_the_event_is_all_there_is(kind: str, there: dic
     reader.poll()
     assert stripe.asked() == ["/v1/coupons/c"]
     assert reader.values("coupon", "name") == there
+
+
+def test_any_other_refusal_ends_the_run_and_says_of_what() -> None:
+    stripe = quiet_stripe()
+    stripe.refusals["/v1/coupons/c"] = (400, "Something is wrong.")
+    stripe.announce("coupon.updated", {"id": "c", "object": "coupon"}, version=OLD_VERSION)
+    with pytest.raises(RequestRefusedError, match=r"/v1/coupons/\{id\}.*Something is wrong"):
+        Reader(stripe, "coupon").poll()
+    stripe.refusals[EVENTS] = (400, "Something else is wrong.")
+    with pytest.raises(RequestRefusedError, match=r"/v1/events.*Something else is wrong"):
+        Reader(stripe, "coupon").poll()
 
 
 @pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])

@@ -201,6 +201,20 @@ def test_a_list_told_in_the_second_of_a_childs_event_is_read_again(in_two_polls:
     assert BANKS in stripe.asked()
 
 
+def test_a_parent_that_is_read_again_in_the_second_of_its_childs_event_counts_as_that_event() -> None:
+    stripe = told_account(["ba_1"], there=["ba_1", "ba_2"])
+    stripe.stripe_clock.now = NOW
+    reader = Reader(stripe, "account", "bank_account")
+    stripe.announce("account.updated", account(["ba_1"]), created=NOW)
+    reader.poll()
+    new = {"id": "ba_2", "object": "bank_account", "account": "acct_2"}
+    stripe.announce("account.external_account.created", new, created=NOW)
+    reader.poll()
+    assert reader.ids("bank_account") == {"ba_1", "ba_2"}
+    assert reader.values("account", AS_OF) == {"acct_2": AT}
+    assert "/v1/accounts/acct_2" in stripe.asked(reason="ties")
+
+
 def test_a_child_that_is_deleted_in_the_second_of_its_parents_list_does_not_come_back() -> None:
     stripe = told_account(["ba_1", "ba_2"], there=["ba_1"])
     reader = Reader(stripe, "account", "bank_account")
@@ -298,6 +312,14 @@ def test_a_summary_of_entitlements_has_the_customers_list_read() -> None:
     stripe.announce("entitlements.active_entitlement_summary.updated", summary)
     reader.poll()
     assert reader.ids("entitlements_active_entitlement") == set()
+
+
+def test_a_summary_of_entitlements_that_nobody_selected_asks_for_nothing() -> None:
+    stripe = at(NOW)
+    summary = {"object": "entitlements.active_entitlement_summary", "customer": "cus_1", "entitlements": listed([])}
+    stripe.announce("entitlements.active_entitlement_summary.updated", summary)
+    Reader(stripe, "coupon").poll()
+    assert stripe.asked() == []
 
 
 @pytest.mark.parametrize("selected", [("treasury.outbound_payment", "treasury.transaction"), ("treasury.transaction",)])
