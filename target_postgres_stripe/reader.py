@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.io_base import GenericSingerReader, SingerMessageType
 
 from target_postgres_stripe.errors import InputMalformedError
@@ -36,6 +37,54 @@ class RecordMessage(msgspec.Struct, gc=False):
     record: msgspec.Raw = msgspec.Raw()
     version: int | None = None
     time_extracted: str | None = None
+
+
+class PropertySchema(msgspec.Struct, gc=False):
+    """As much of a JSON Schema as decides about a column."""
+
+    type: str | list[str] | None = "anything"
+    format: str | None = None
+    stripe_format: str | None = msgspec.field(name="x-stripe-format", default=None)
+    any_of: list[PropertySchema | bool] = msgspec.field(name="anyOf", default_factory=list)
+    one_of: list[PropertySchema | bool] = msgspec.field(name="oneOf", default_factory=list)
+    all_of: list[PropertySchema | bool] = msgspec.field(name="allOf", default_factory=list)
+    properties: dict[str, PropertySchema | bool] | None = None
+    patterns: dict[str, Any] = msgspec.field(name="patternProperties", default_factory=dict)
+
+
+class StreamSchema(msgspec.Struct, gc=False):
+    """The schema of a stream's records."""
+
+    properties: dict[str, PropertySchema | bool]
+
+
+class SchemaMessage(msgspec.Struct, gc=False):
+    """A SCHEMA, for its types."""
+
+    stream: str
+    schema: StreamSchema
+    key_properties: list[str] | None = None
+
+
+class StateMessage(msgspec.Struct, gc=False):
+    """A STATE, for its types."""
+
+    value: msgspec.Raw
+
+
+class ActivateVersionMessage(msgspec.Struct, gc=False):
+    """An ACTIVATE_VERSION, for its types."""
+
+    stream: str
+    version: int
+
+
+EXPECTED_TYPES = {
+    SingerMessageType.SCHEMA: SchemaMessage,
+    SingerMessageType.STATE: StateMessage,
+    SingerMessageType.ACTIVATE_VERSION: ActivateVersionMessage,
+}
+"""What a message must hold so that nothing that takes it meets a surprise; what else it holds is not looked at."""
 
 
 class LineReader(GenericSingerReader[bytes]):
@@ -63,6 +112,22 @@ class LineReader(GenericSingerReader[bytes]):
         """Decode a message that is not a RECORD."""
         return msgspec.json.decode(line, type=dict[str, Any])
 
+    def _message(self, line: bytes, types: Collection[str]) -> RecordMessage | dict[str, Any]:
+        """Decode a message of one of ``types``.
+
+        Raises:
+            ValueError: It is not such a message; says why without quoting it.
+        """
+        try:
+            message = decoded(self._decoder, line, types)
+            if message.type == SingerMessageType.RECORD:
+                return message
+            if message.type in EXPECTED_TYPES:
+                msgspec.json.decode(line, type=EXPECTED_TYPES[SingerMessageType(message.type)])
+            return self.deserialize_json(line)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
     def process_lines(self, file_input: IO[Any] | None, callbacks: dict[str, Callable[[Any], None]]) -> Counter[str]:
         """Hand each message to its callback: a RECORD as ``RecordMessage``, any other as a dictionary.
 
@@ -71,6 +136,7 @@ class LineReader(GenericSingerReader[bytes]):
 
         Raises:
             InputMalformedError: A line is not a Singer message.
+            SingerSDKError: A message does not fit those before it.
         """
         stats: Counter[str] = Counter()
         lines = self._read_lines() if file_input is None else encoded_lines(file_input)
@@ -79,17 +145,22 @@ class LineReader(GenericSingerReader[bytes]):
                 continue
             line, self.replaced = storable(raw_line)
             try:
-                message = decoded(self._decoder, line, callbacks.keys())
+                message = self._message(line, callbacks.keys())
             except ValueError as error:
-                if self.on_broken is not None:
-                    self.on_broken()
+                self._tell_broken()
                 raise InputMalformedError(line=number, problem=str(error)) from None
-            if message.type == SingerMessageType.RECORD:
-                callbacks[message.type](message)
-            else:
-                callbacks[message.type](self.deserialize_json(line))
-            stats[message.type] += 1
+            message_type = message["type"] if isinstance(message, dict) else message.type
+            try:
+                callbacks[message_type](message)
+            except SingerSDKError:
+                self._tell_broken()
+                raise
+            stats[message_type] += 1
         return stats
+
+    def _tell_broken(self) -> None:
+        if self.on_broken is not None:
+            self.on_broken()
 
     def _read_lines(self) -> Iterator[bytes]:
         """The lines of standard input."""
@@ -118,10 +189,7 @@ def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes, types: Co
     Raises:
         ValueError: It is not a message; says why without quoting it.
     """
-    try:
-        message = decoder.decode(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    message = decoder.decode(line)
     if message.type not in types:
         raise ValueError(f"unknown type {message.type!r}")
     if message.type == SingerMessageType.RECORD and (message.stream is None or not bytes(message.record)):

@@ -170,6 +170,9 @@ class TargetPostgresStripe(Target):
     # Messages.
 
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        """Take a schema in. Should no table fit it, the rows that came before are not to suffer."""
+        if self._pending_rows:
+            self._commit_covered()
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
             if self.sink_exists(stream_map.stream_alias):
@@ -284,6 +287,7 @@ class TargetPostgresStripe(Target):
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> NoReturn:
         """Refuse files of records: they would go past the rule that a STATE covers what came before it."""
+        self._commit_covered()
         raise SettingsError(
             f"The tap sends stream {message_dict.get('stream')!r} as BATCH files, which this target does not read. "
             f"Unset the tap's batch_config so that it sends records."

@@ -6,8 +6,15 @@ import re
 
 import pytest
 from messages import INTEGER, TEXT, record, schema, state
+from singer_sdk.exceptions import RecordsWithoutSchemaException
 
-from target_postgres_stripe.errors import DatabaseRefusedError, RecordRefusedError
+from target_postgres_stripe.errors import (
+    DatabaseRefusedError,
+    InputMalformedError,
+    KeyConflictError,
+    RecordRefusedError,
+    SettingsError,
+)
 
 DATE = {"type": ["string", "null"], "format": "date"}
 TIME = {"type": ["string", "null"], "format": "time"}
@@ -65,6 +72,34 @@ def test_a_limit_of_postgres_is_not_called_a_lost_connection(load):
     name = "".join(letters.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(5000))
     with pytest.raises(DatabaseRefusedError, match=r"ProgramLimitExceeded 54000.*index row size"):
         load(schema(name, ordered=False), record(name, id="1"), state())
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"type": "STATE", "value": 1e400}', InputMalformedError),
+        ('{"type": "STATE", "value": ' + "1" * 5000 + "}", InputMalformedError),
+        ('{"type": "STATE"}', InputMalformedError),
+        ('{"type": "STATE", "value": ' + "[" * 990 + "]" * 990 + "}", InputMalformedError),
+        ('{"type": "SCHEMA", "stream": "u", "schema": []}', InputMalformedError),
+        ('{"type": "SCHEMA", "stream": "u", "schema": {"properties": {"id": 5}}}', InputMalformedError),
+        ('{"type": "SCHEMA", "stream": "u", "schema": {"properties": {"id": {"type": 5}}}}', InputMalformedError),
+        ('{"type": "SCHEMA", "stream": "u", "schema": {"properties": {"id": {"anyOf": 5}}}}', InputMalformedError),
+        (
+            '{"type": "SCHEMA", "stream": "u", "schema": {"properties": {}}, "key_properties": "id"}',
+            InputMalformedError,
+        ),
+        ('{"type": "ACTIVATE_VERSION", "stream": "t", "version": "soon"}', InputMalformedError),
+        ('{"type": "RECORD", "stream": "u", "record": {}}', RecordsWithoutSchemaException),
+        ('{"type": "BATCH", "stream": "t", "manifest": []}', SettingsError),
+        ('{"type": "SCHEMA", "stream": "t", "schema": {"properties": {}}, "key_properties": ["x"]}', KeyConflictError),
+    ],
+)
+def test_a_message_that_nobody_can_take_is_a_clear_error_and_costs_nothing_before_it(load, rows, line, error):
+    with pytest.raises(error):
+        load(schema("t", ordered=False), record("t", id="1"), state(t={}), record("t", id="2"), f"{line}\n", state())
+    assert rows("SELECT id FROM stripe.t") == [("1",)]
+    assert load.printed == [state(t={})["value"]]
 
 
 def test_only_the_first_moment_there_is_marks_a_gap_filler(load, rows):
