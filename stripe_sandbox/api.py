@@ -25,6 +25,7 @@ from stripe_sandbox.routes import Routes
 from stripe_sandbox.spec import ListEndpoint, Retrieve, Spec, Write
 from stripe_sandbox.store import Body, Record
 from stripe_sandbox.upcoming import UPCOMING_PATH, upcoming_invoice
+from stripe_sandbox.uploads import body_params
 from stripe_sandbox.writes import write
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Api:
         return record
 
     def _write(self, account: Account, operation: Write, values: Mapping[str, str], request: Request) -> Response:
-        params = parse_params(request.query) | parse_params(request.body.decode())
+        params = parse_params(request.query) | body_params(request)
         paths = as_list("expand", params.pop("expand", ""))
         expand = parse_expand(paths, self._spec, [operation.object] if operation.object else [], listed=False)
         result = write(account, operation, values, params)

@@ -98,7 +98,7 @@ def create_price(account: Account, _path: Mapping[str, str], params: Params, *, 
     demand(params, "product")
     if not {"unit_amount", "unit_amount_decimal", "custom_unit_amount", "tiers"} & params.keys():
         raise missing_parameter("unit_amount")
-    values = values_from_params(account, "price", params)
+    values = _with_whole_tiers(values_from_params(account, "price", _ended_by_null(params)))
     named(account, "product", values["product"], "product")
     recurring = values.get("recurring")
     if recurring is not None:
@@ -112,7 +112,7 @@ def create_price(account: Account, _path: Mapping[str, str], params: Params, *, 
             "tax_behavior": "unspecified",
             "type": "one_time" if recurring is None else "recurring",
             **values,
-            **_both_amounts(values),
+            **_both_amounts(values, "unit_amount"),
         },
         facts={"inline": True} if inline else {},
     )
@@ -138,7 +138,7 @@ def create_plan(account: Account, _path: Mapping[str, str], params: Params) -> R
     if isinstance(params["product"], dict):
         params["product"] = create_product(account, {}, params["product"]).key
     chosen_id = _chosen_id(account, "plan", params)
-    values = values_from_params(account, "plan", params)
+    values = _with_whole_tiers(values_from_params(account, "plan", _ended_by_null(params)))
     plan = account.create(
         "plan",
         {
@@ -148,6 +148,7 @@ def create_plan(account: Account, _path: Mapping[str, str], params: Params) -> R
             "usage_type": "licensed",
             **chosen_id,
             **values,
+            **_both_amounts(values, "amount"),
         },
     )
     recurring = {
@@ -164,9 +165,11 @@ def create_plan(account: Account, _path: Mapping[str, str], params: Params) -> R
             "product": plan.body["product"],
             "recurring": recurring,
             "tax_behavior": "unspecified",
+            "tiers": plan.body["tiers"],
+            "tiers_mode": plan.body["tiers_mode"],
             "type": "recurring",
             "unit_amount": plan.body["amount"],
-            "unit_amount_decimal": str(plan.body["amount"]),
+            "unit_amount_decimal": plan.body["amount_decimal"],
         },
     )
     return plan
@@ -255,18 +258,37 @@ def _chosen_id(account: Account, object_type: str, params: Params) -> Body:
     return {"id": chosen}
 
 
-def _both_amounts(values: Body) -> Body:
-    """``unit_amount`` and ``unit_amount_decimal`` from whichever was given."""
-    if values.get("unit_amount") is not None:
-        return {"unit_amount_decimal": str(values["unit_amount"])}
-    text = values.get("unit_amount_decimal")
+def _both_amounts(values: Body, name: str) -> Body:
+    """An amount and its decimal twin, such as ``unit_amount`` and ``unit_amount_decimal``, from whichever was given."""
+    twin = f"{name}_decimal"
+    if values.get(name) is not None:
+        return {twin: str(values[name])}
+    text = values.get(twin)
     if text is None:
         return {}
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        raise invalid_parameter("unit_amount_decimal", f"Invalid decimal: {text}") from None
-    return {"unit_amount": int(amount) if amount == amount.to_integral_value() else None}
+        raise invalid_parameter(twin, f"Invalid decimal: {text}") from None
+    return {name: int(amount) if amount == amount.to_integral_value() else None}
+
+
+def _ended_by_null(params: Params) -> Params:
+    """The parameters with the end of the last tier as the object has it: nothing, where a request says ``inf``."""
+    if not isinstance(params.get("tiers"), list):
+        return params
+    tiers = [as_dict("tiers", tier) for tier in params["tiers"]]
+    return {**params, "tiers": [{**tier, "up_to": ""} if tier.get("up_to") == "inf" else tier for tier in tiers]}
+
+
+def _with_whole_tiers(values: Body) -> Body:
+    """Values of which each tier has both amounts, each both ways."""
+    if not values.get("tiers"):
+        return values
+    tiers = [
+        {**tier, **_both_amounts(tier, "flat_amount"), **_both_amounts(tier, "unit_amount")} for tier in values["tiers"]
+    ]
+    return {**values, "tiers": tiers}
 
 
 def _plan_values(price: Body) -> Body:
@@ -283,6 +305,8 @@ def _plan_values(price: Body) -> Body:
         "metadata": price["metadata"],
         "nickname": price["nickname"],
         "product": price["product"],
+        "tiers": price.get("tiers"),
+        "tiers_mode": price.get("tiers_mode"),
         "usage_type": recurring["usage_type"],
     }
 

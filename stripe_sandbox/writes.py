@@ -22,6 +22,7 @@ from stripe_sandbox import (
     payments,
     sources,
     testing,
+    uploads,
 )
 from stripe_sandbox.account import Account
 from stripe_sandbox.coercion import values_from_params
@@ -48,6 +49,7 @@ _RULES: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         **entitlements.RULES,
         **deletions.RULES,
         **testing.RULES,
+        **uploads.RULES,
     }
 )
 

@@ -12,8 +12,8 @@ from stripe_sandbox.families import CHILD_LISTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from stripe_sandbox.sandbox import Sandbox
-    from stripe_sandbox.spec import ListEndpoint, Retrieve
+    from stripe_sandbox.account import Account
+    from stripe_sandbox.spec import ListEndpoint, Retrieve, Write
     from stripe_sandbox.store import Record
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -41,9 +41,9 @@ def operation(verb: str, path: str) -> tuple[str, str]:
     return verb.upper(), PLACEHOLDER.sub("{}", path)
 
 
-def list_address(sandbox: Sandbox, endpoint: ListEndpoint) -> Address:
+def list_address(account: Account, endpoint: ListEndpoint) -> Address:
     """Where a list has data: the parent and the required parameters of an object that is there."""
-    store = sandbox.account.store
+    store = account.store
     records = [record for name in endpoint.objects for record in store.table(name)]
     child = CHILD_LISTS.get(endpoint.path)
     if child is not None:
@@ -60,11 +60,11 @@ def _parameter(record: Record, name: str) -> Any:
     return {"type": "account"} if name == "scope" else record.link(name)
 
 
-def retrieve_address(sandbox: Sandbox, retrieve: Retrieve) -> Address:
+def retrieve_address(account: Account, retrieve: Retrieve) -> Address:
     """Where an object is: the newest one of its type, below the parent whose list it is in."""
-    store = sandbox.account.store
+    store = account.store
     if retrieve.path in _FOUND_BY:
-        return Address(params=_FOUND_BY[retrieve.path](sandbox))
+        return Address(params=_FOUND_BY[retrieve.path](account))
     names = PLACEHOLDER.findall(retrieve.path)
     if not names:
         return Address()
@@ -72,22 +72,40 @@ def retrieve_address(sandbox: Sandbox, retrieve: Retrieve) -> Address:
     key = table.order[-1][2]
     if len(names) == 1:
         return Address(values=(key,))
-    lists = {operation("GET", each.path): each for each in sandbox.account.spec.lists}
+    lists = {operation("GET", each.path): each for each in account.spec.lists}
     endpoint = lists[operation("GET", retrieve.path.rpartition("/")[0])]
     link = CHILD_LISTS[endpoint.path].link
     child = next(r for name in endpoint.objects for r in store.table(name) if isinstance(r.link(link), str))
     return Address(values=(child.link(link), child.body["id"]))
 
 
-def _secret(sandbox: Sandbox) -> dict[str, Any]:
-    record = next(iter(sandbox.account.store.table("apps.secret")))
+def write_address(account: Account, write: Write, number: int) -> Address:
+    """Where a write finds objects that are there, where some are; ``number`` chooses among those of its type."""
+    store = account.store
+    table = store.table(write.object or "")
+    record = table.records[table.order[number % len(table.order)][2]] if table.order else None
+    names = PLACEHOLDER.findall(write.path)
+    values = []
+    for name in names:
+        own = record is not None and name == names[-1]
+        key = record.body.get("id", "none") if record is not None and own else None
+        if record is not None and not own:
+            key = record.link(name)
+        if key is None and store.table(name).order:
+            key = store.table(name).order[0][2]
+        values.append(str(key))
+    return Address(values=tuple(values))
+
+
+def _secret(account: Account) -> dict[str, Any]:
+    record = next(iter(account.store.table("apps.secret")))
     return {"name": record.body["name"], "scope": record.body["scope"]}
 
 
-def _association(sandbox: Sandbox) -> dict[str, Any]:
-    return {"payment_intent": next(iter(sandbox.account.store.table("tax.association"))).body["payment_intent"]}
+def _association(account: Account) -> dict[str, Any]:
+    return {"payment_intent": next(iter(account.store.table("tax.association"))).body["payment_intent"]}
 
 
-_FOUND_BY: Final[Mapping[str, Callable[[Sandbox], dict[str, Any]]]] = MappingProxyType(
+_FOUND_BY: Final[Mapping[str, Callable[[Account], dict[str, Any]]]] = MappingProxyType(
     {"/v1/apps/secrets/find": _secret, "/v1/tax/associations/find": _association}
 )

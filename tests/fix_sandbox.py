@@ -117,14 +117,17 @@ def full(full_sandbox: Sandbox, connect: Callable[[Sandbox], Http]) -> Http:
 
 @pytest.fixture
 def make_client() -> Iterator[Callable[..., stripe.StripeClient]]:
-    """Makes clients of the official library, without retries of their own."""
+    """Makes clients of the official library, without retries of their own unless told."""
     with ExitStack() as stack:
 
-        def make(sandbox: Sandbox, key: str = TEST_KEY) -> stripe.StripeClient:
+        def make(sandbox: Sandbox, key: str = TEST_KEY, retries: int = 0) -> stripe.StripeClient:
             transport = stripe.RequestsClient()
             stack.callback(transport.close)
             return stripe.StripeClient(
-                key, base_addresses={"api": sandbox.url}, http_client=transport, max_network_retries=0
+                key,
+                base_addresses={"api": sandbox.url, "files": sandbox.url},
+                http_client=transport,
+                max_network_retries=retries,
             )
 
         yield make

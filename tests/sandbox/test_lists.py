@@ -21,7 +21,7 @@ ENDPOINTS = {endpoint.path: endpoint for endpoint in SPEC.lists}
 
 def request_for(sandbox: Sandbox, endpoint: ListEndpoint) -> tuple[str, dict[str, Any]]:
     """A path and parameters for which the account has data, as a form has them."""
-    address = list_address(sandbox, endpoint)
+    address = list_address(sandbox.account, endpoint)
     params = {
         name if inner is None else f"{name}[{inner}]": item
         for name, value in address.params.items()

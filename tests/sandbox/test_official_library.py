@@ -76,7 +76,7 @@ def test_paging_by_itself_walks_a_list_from_both_ends_whatever_the_page(
     full_client: Client, full_sandbox: Sandbox, call: Call
 ) -> None:
     endpoint = endpoint_of(call)
-    address = list_address(full_sandbox, endpoint)
+    address = list_address(full_sandbox.account, endpoint)
 
     def walk(**params: Any) -> list[Any]:
         pages = call.make(full_client, address, **params).auto_paging_iter()
@@ -101,7 +101,7 @@ def test_what_is_listed_is_of_the_librarys_types_and_retrieved_as_it_is_listed(
     full_client: Client, full_sandbox: Sandbox, call: Call
 ) -> None:
     endpoint = endpoint_of(call)
-    address = list_address(full_sandbox, endpoint)
+    address = list_address(full_sandbox.account, endpoint)
     page = call.make(full_client, address, **({"limit": ONE_PAGE} if "limit" in endpoint.params else {}))
     for body in page.data:
         assert body.object in endpoint.objects
@@ -115,7 +115,7 @@ def test_what_is_listed_is_of_the_librarys_types_and_retrieved_as_it_is_listed(
 
 @pytest.mark.parametrize("call", RETRIEVE_CALLS, ids=by_name)
 def test_what_can_be_retrieved_is_of_the_librarys_types(full_client: Client, full_sandbox: Sandbox, call: Call) -> None:
-    body = call.make(full_client, retrieve_address(full_sandbox, retrieve_of(call)))
+    body = call.make(full_client, retrieve_address(full_sandbox.account, retrieve_of(call)))
     assert body.last_response.code == 200
     assert type(body) is not stripe.StripeObject
     assert wrong_types(body) == []

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from addresses import write_address
 from fix_sandbox import NOW
 
 from stripe_sandbox.messages import Request
 from stripe_sandbox.sandbox import TEST_KEY, Service
-
-if TYPE_CHECKING:
-    from stripe_sandbox.spec import Write
-
-
-def path_for(service: Service, operation: Write, number: int) -> str:
-    """The operation's path with ids of objects that are there, where some are."""
-    store = service.account.store
-    table = store.table(operation.object or "")
-    keys = [key for _, _, key in table.order]
-    record = table.records[keys[number % len(keys)]] if keys else None
-    values = re.findall(r"\{(\w+)\}", operation.path)
-    path = operation.path
-    for name in values:
-        own = record is not None and name == values[-1]
-        parent = record.link(name) if record is not None and not own else None
-        key = record.body.get("id", "none") if record is not None and own else parent
-        if key is None and store.table(name).order:
-            key = store.table(name).order[0][2]
-        path = path.replace(f"{{{name}}}", str(key))
-    return path
 
 
 def test_no_write_makes_the_sandbox_fail_on_any_object() -> None:
@@ -37,7 +16,7 @@ def test_no_write_makes_the_sandbox_fail_on_any_object() -> None:
     statuses = {}
     for number in range(2):
         for operation in service.account.spec.writes:
-            path = path_for(service, operation, number)
+            path = write_address(service.account, operation, number).path(operation.path)
             request = Request(
                 method=operation.method.upper(), path=path, headers={"authorization": f"Bearer {TEST_KEY}"}
             )
