@@ -6,41 +6,55 @@ of the target share one database server. What mutmut is told is in pyproject.tom
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COPIES = REPOSITORY / ".mutants"
 COPIED = ("tap_stripe_events", "target_postgres_stripe", "stripe_sandbox", "tests", "pyproject.toml")
 
-FEED = (
-    "feed", "feed_children", "feed_deletes", "feed_overlaps", "feed_slices", "feed_types", "feed_model",
-    "hidden_copies", "products_in_use", "refused_detours",
-)  # fmt: skip
-APPLIED = ("as_of", "children", "sweep", "tables", "order_model")
+FEED = ("feed", "feed_children", "feed_deletes", "feed_overlaps", "feed_types", "hidden_copies", "products_in_use")
+APPLIED = ("as_of", "children", "sweep")
+ORDERS = ("tables", "order_model", "histories")
 
-TESTS: dict[str, tuple[str, ...]] = {
-    "tap_stripe_events/changes": ("changes", "hidden_copies", "feed_children", "feed_deletes", "feed_types"),
-    "tap_stripe_events/feed": FEED,
-    "tap_stripe_events/backfill": ("backfill", "refused_detours"),
-    "tap_stripe_events/bookmarks": ("bookmarks",),
-    "target_postgres_stripe/apply": APPLIED,
-    "target_postgres_stripe/fragments": APPLIED,
-    "target_postgres_stripe/columns": ("columns", "tables"),
-    "target_postgres_stripe/load": (*APPLIED, "drift", "state", "status"),
-    "target_postgres_stripe/status": ("reading_state", "status", "state"),
+
+@dataclass(frozen=True, kw_only=True)
+class Tests:
+    """The test files that ought to catch a mutant of a module: the fewest that know it.
+
+    Attributes:
+        first: They get all mutants.
+        then: They get those that the first ones did not catch; each takes seconds.
+    """
+
+    first: tuple[str, ...]
+    then: tuple[str, ...] = ()
+
+
+MODULES = {
+    "tap_stripe_events/changes": Tests(first=("changes", "hidden_copies", "feed_children", "feed_deletes")),
+    "tap_stripe_events/feed": Tests(first=FEED, then=("feed_slices", "feed_model", "refused_detours")),
+    "tap_stripe_events/backfill": Tests(first=("backfill",), then=("sync", "refused_detours")),
+    "tap_stripe_events/bookmarks": Tests(first=("bookmarks",)),
+    "target_postgres_stripe/apply": Tests(first=APPLIED, then=ORDERS),
+    "target_postgres_stripe/fragments": Tests(first=APPLIED, then=ORDERS),
+    "target_postgres_stripe/columns": Tests(first=("columns",)),
+    "target_postgres_stripe/load": Tests(
+        first=("state", "status", "sweep", "children", "drift"), then=("as_of", *ORDERS)
+    ),
+    "target_postgres_stripe/status": Tests(first=("reading_state", "status"), then=("state",)),
 }
-"""The test files that ought to catch a mutant of a module: the fewest that know it."""
 
 
-def copy_of(module: str) -> Path:
+def copy_of(module: str, name: str, tests: tuple[str, ...]) -> Path:
     """Make a copy of the code in which only one module is to be changed."""
-    package, name = module.split("/")
-    folder = "tap" if package.startswith("tap") else "target"
+    folder = "tap" if module.startswith("tap") else "target"
     copy = COPIES / name
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir(parents=True)
@@ -50,34 +64,42 @@ def copy_of(module: str) -> Path:
             shutil.copytree(REPOSITORY / each, copy / each, ignore=ignored)
         else:
             shutil.copy2(REPOSITORY / each, copy / each)
-    tests = [f"tests/{folder}/test_{each}.py" for each in TESTS[module]]
-    settings = f'only_mutate = ["{module}.py"]\npytest_add_cli_args_test_selection = {tests}\n'
+    files = [f"tests/{folder}/test_{each}.py" for each in tests]
+    settings = f'only_mutate = ["{module}.py"]\npytest_add_cli_args_test_selection = {files}\n'
     configuration = copy / "pyproject.toml"
     configuration.write_text(configuration.read_text().replace("[tool.mutmut]\n", f"[tool.mutmut]\n{settings}"))
     return copy
 
 
-def mutate(module: str, only: list[str], environment: dict[str, str]) -> None:
-    """Run the mutants of a module, or with `only` those of the last run that match again; tell what survived."""
-    name = module.split("/")[1]
-    copy = COPIES / name if only else copy_of(module)
-    began = time.monotonic()
+def run(copy: Path, only: list[str], environment: dict[str, str]) -> tuple[str, list[str]]:
+    """Run the mutants of a copy, or some; return a report, and the names of those that survived."""
     command = [sys.executable, REPOSITORY / "scripts" / "mutations.py"]
     subprocess.run([*command, "run", "--max-children", "1", *only], cwd=copy, env=environment, check=True)
-    report = subprocess.run([*command, "report"], cwd=copy, env=environment, check=True, capture_output=True, text=True)
-    survivors = COPIES / f"{name}.txt"
-    survivors.write_text(report.stdout)
-    figures = report.stdout.splitlines()[0]
-    print(f"{module}: {figures}; {time.monotonic() - began:.0f} s; see {survivors.relative_to(REPOSITORY)}", flush=True)
+    found = subprocess.run([*command, "report"], cwd=copy, env=environment, check=True, capture_output=True, text=True)
+    return found.stdout, re.findall(r"^# (\S+): ", found.stdout, re.MULTILINE)
+
+
+def mutate(module: str, environment: dict[str, str], *, again: bool) -> None:
+    """Run the mutants of a module, or `again` only those that survived the last run; tell what survived."""
+    name, tests, began = module.split("/")[1], MODULES[module], time.monotonic()
+    report = COPIES / f"{name}.txt"
+    only = re.findall(r"^# (\S+): ", report.read_text(), re.MULTILINE) if again else []
+    text, survivors = run(copy_of(module, name, tests.first), only, environment)
+    print(f"\n{module}: {text.splitlines()[0]}; {time.monotonic() - began:.0f} s", flush=True)
+    if tests.then and survivors:
+        text, survivors = run(copy_of(module, f"{name}-then", tests.then), survivors, environment)
+        print(f"\n{module}: {text.splitlines()[0]}; {time.monotonic() - began:.0f} s", flush=True)
+    report.write_text(text)
+    print(f"{len(survivors)} survived: see {report.relative_to(REPOSITORY)}", flush=True)
 
 
 def main() -> None:
     """Mutate the named modules, or all."""
     parser = argparse.ArgumentParser(description="Change a module in one spot at a time, and see that a test fails.")
-    parser.add_argument("modules", nargs="*", help=", ".join(each.split("/")[1] for each in TESTS))
-    parser.add_argument("--only", action="append", default=[], help="mutants of the last run to run again")
+    parser.add_argument("modules", nargs="*", help=", ".join(each.split("/")[1] for each in MODULES))
+    parser.add_argument("--again", action="store_true", help="only the mutants that survived the last run")
     arguments = parser.parse_args()
-    modules = [each for each in TESTS if not arguments.modules or each.split("/")[1] in arguments.modules]
+    modules = [each for each in MODULES if not arguments.modules or each.split("/")[1] in arguments.modules]
     if len(modules) < len(arguments.modules):
         parser.error("no such module")
     sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -87,7 +109,7 @@ def main() -> None:
     with running_server() if needs_postgres else nullcontext() as cluster:
         environment = os.environ | ({SHARED_SERVER: cluster.url} if cluster else {})
         for module in modules:
-            mutate(module, arguments.only, environment)
+            mutate(module, environment, again=arguments.again)
 
 
 if __name__ == "__main__":

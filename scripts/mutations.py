@@ -88,7 +88,7 @@ def report() -> None:
         for name, exit_code in mutants.exit_code_by_key.items():
             end = status_by_exit_code[exit_code]
             ends[end] += 1
-            if end not in {"killed", "timeout"}:
+            if end not in {"killed", "timeout", "not checked"}:
                 differences.append(f"# {name}: {end}\n{get_diff_for_mutant(name, path=path)}\n")
     print(f"{ends.total()} mutants: " + ", ".join(f"{count} {end}" for end, count in ends.most_common()))
     print(*differences, sep="\n")
