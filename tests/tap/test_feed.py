@@ -319,6 +319,17 @@ def test_what_is_read_again_is_stored_without_secrets() -> None:
     assert "pi_1_secret_2" not in str(reader.items)
 
 
+def test_the_account_itself_is_read_again_by_its_own_path_and_a_connected_one_by_its_id() -> None:
+    own, other = ({"id": f"acct_{number}", "object": "account", "email": "now"} for number in (1, 2))
+    stripe = quiet_stripe(**{"/v1/account": own, "/v1/accounts": [other]})
+    for each in (own, other):
+        stripe.announce("account.updated", {**each, "email": "then"}, version=OLD_VERSION)
+    reader = Reader(stripe, "account")
+    reader.poll()
+    assert sorted(stripe.asked()) == ["/v1/account", "/v1/accounts/acct_2"]
+    assert reader.values("account", "email") == {"acct_1": "now", "acct_2": "now"}
+
+
 def test_what_has_no_path_of_its_own_is_read_out_of_its_list() -> None:
     common = {"object": "source_transaction", "source": "src_1"}
     there = [{"id": f"srctxn_{number}", "amount": number, **common} for number in range(12)]
@@ -475,6 +486,17 @@ def test_any_other_refusal_ends_the_run_and_says_of_what() -> None:
     stripe.refusals[EVENTS] = (400, "Something else is wrong.")
     with pytest.raises(RequestRefusedError, match=r"/v1/events.*Something else is wrong"):
         Reader(stripe, "coupon").poll()
+
+
+def test_what_only_an_event_tells_is_stored_without_secrets() -> None:
+    intent = {"id": "pi_1", "object": "payment_intent", "amount": 5, "client_secret": "pi_1_secret_2"}
+    stripe = quiet_stripe()
+    stripe.refusals["/v1/payment_intents/pi_1"] = NOT_SET_UP
+    stripe.announce("payment_intent.created", intent, version=OLD_VERSION)
+    reader = Reader(stripe, "payment_intent")
+    reader.poll()
+    assert reader.values("payment_intent", "amount") == {"pi_1": 5}
+    assert "pi_1_secret_2" not in str(reader.items)
 
 
 @pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])

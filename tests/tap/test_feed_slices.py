@@ -106,6 +106,35 @@ def test_what_a_slice_says_is_in_is_in() -> None:
             delivered.add(item.record["id"])
 
 
+def test_slices_tile_the_time_in_whole_seconds() -> None:
+    stripe = stripe_with([NOW + 30 * each for each in range(8_000)])
+    Reader(stripe, "customer").poll()
+    stretches: list[tuple[int, int | None]] = []
+    for request in stripe.requests:
+        stretch = request.parameters["created[gte]"], request.parameters.get("created[lt]")
+        if stretch not in stretches:
+            stretches.append(stretch)
+    assert stretches[0] == (NOW - 60, None)  # it turned out to hold too much
+    begins, ends = zip(*stretches[1:], strict=True)
+    assert begins == (NOW - 60, *ends[:-1])
+    assert ends[-1] is None
+    assert all(type(each) is int for each in begins)
+
+
+def test_an_event_that_shows_late_behind_a_page_of_known_ones_is_found_in_a_slice() -> None:
+    stripe = stripe_with([NOW + 1] * 250, now=NOW + 2)
+    stripe.announce("customer.updated", {"id": "late", "object": "customer"}, created=NOW, late_by=30)
+    reader = Reader(stripe, "customer")
+    reader.poll(whole=False)
+    for number in range(6_500):
+        stripe.announce("customer.updated", {"id": f"y_{number}", "object": "customer"}, created=NOW + HOUR + number)
+    stripe.stripe_clock.now = NOW + DAY
+    reader.poll()
+    assert any("created[lt]" in each.parameters for each in stripe.requests)
+    assert reader.ids("customer") >= {"late", "x_0", "y_0", "y_6499"}
+    assert reader.up_to[-1] == NOW + DAY
+
+
 def test_a_second_that_is_too_full_for_memory_is_read_all_the_same() -> None:
     stripe = stripe_with([NOW + DAY] * 6_500)
     reader = Reader(stripe, "customer")
