@@ -605,7 +605,7 @@ class Feed:
         match answer.verdict:
             case Verdict.TAKE:
                 source = Source(as_of=unit.as_of(answer.as_of), secrets=answer.secrets)
-                key = {**self._key(name, purpose.json), **self._gather.own_key(name)}
+                key = self._key(name, purpose.json)
                 columns = {column: value for column, value in key.items() if column != "id"}
                 # What has no path of its own may be in a list.
                 for each in changes.elements(answer.body) if answer.body.get("object") == "list" else [answer.body]:

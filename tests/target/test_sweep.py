@@ -34,6 +34,39 @@ def test_what_a_sweep_did_not_bring_is_gone_as_of_its_start(loaded, rows, hard_d
     assert rows(gone) == [("c", "2026-01-01 00:01:40+00")]
 
 
+@pytest.mark.parametrize(("as_of", "lives"), [(99, False), (100, False), (101, True)])
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_what_was_known_until_the_start_of_a_sweep_is_gone_and_what_was_later_is_not(
+    load, rows, as_of, lives, hard_delete
+):
+    load(COUPON, coupon("a", as_of), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x")] * lives
+
+
+def test_what_a_sweep_brought_in_the_second_of_its_start_is_still_there(loaded, rows):
+    loaded(COUPON, swept("a", 100), swept("b", 100, "new"), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x"), ("b", "new")]
+
+
+@pytest.mark.parametrize(("as_of", "lives"), [(99, False), (100, False), (101, True)])
+def test_what_an_abandoned_sweep_saw_counts_if_it_was_later_than_the_start_of_the_next(loaded, rows, as_of, lives):
+    loaded(COUPON, coupon("a", as_of, version=millis(50)), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x")] * lives
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_sweep_of_a_stream_whose_ids_are_anothers_too_says_nothing_of_that(load, rows, hard_delete):
+    plan = schema("plan", name=TEXT)
+    both = [each(name, 1) for name in "ab" for each in (coupon, lambda *of: coupon(*of) | {"stream": "plan"})]
+    load(COUPON, plan, *both, state(), hard_delete=hard_delete)
+    seen = swept("a") | {"stream": "plan"}, swept("b")
+    load(COUPON, plan, *seen, activate("coupon", SWEEP), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("b", "x")]
+    assert rows(LIVE.replace("coupon", "plan")) == [("a", "x"), ("b", "x")]
+    load(COUPON, plan, activate("plan", SWEEP), state(), hard_delete=hard_delete)
+    assert rows(LIVE.replace("coupon", "plan")) == [("a", "x")]
+
+
 def test_a_sweep_writes_no_row_that_is_unchanged(loaded, rows, connection):
     before = rows("SELECT ctid, xmin, * FROM stripe.coupon ORDER BY id")
     loaded(COUPON, *(swept(name) for name in "abc"), state())
