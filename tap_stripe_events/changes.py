@@ -9,9 +9,10 @@ A new type of column belongs in `_converter`.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -30,8 +31,10 @@ EXTRA = "_extra"
 GAP_FILLER = "0001-01-01T00:00:00Z"
 
 _BIGINT = 2**63
+_BIGINT_DIGITS = 19
 _LAST_SECOND = 253_402_300_799  # the end of the year 9999; milliseconds in a field of seconds lie beyond it
 _NUMERIC_DIGITS = 1000  # what a numeric column takes without thinking; more goes to _extra
+_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,6})?", re.ASCII)
 
 Record: TypeAlias = dict[str, Any]
 StripeJson: TypeAlias = dict[str, Any]
@@ -315,7 +318,7 @@ class _Parts:
         self.record[column] = identifier
         if value.get("deleted") is True:
             return  # a stub says nothing of the object but its id, and must not empty its row
-        if value.get("object") in STRIPE_OBJECTS:
+        if _has_table(value):
             self.copies.append(Found(name=value["object"], json=value))
         else:
             self.extra[key] = value  # an object of a type without a table: kept whole
@@ -341,8 +344,14 @@ def _nested(value: Any, path: tuple[str, ...]) -> Iterator[Found]:
             return
     found = value.get(path[-1]) if isinstance(value, dict) else None
     for each in found if isinstance(found, list) else [found]:
-        if isinstance(each, dict) and isinstance(each.get("id"), str) and each.get("object") in STRIPE_OBJECTS:
+        if isinstance(each, dict) and isinstance(each.get("id"), str) and _has_table(each):
             yield Found(name=each["object"], json=each)
+
+
+def _has_table(value: StripeJson) -> bool:
+    """Whether an object is of a type that has one."""
+    name = value.get("object")
+    return isinstance(name, str) and name in STRIPE_OBJECTS
 
 
 def _is_list(value: Any) -> bool:
@@ -418,7 +427,8 @@ def _json(value: Any) -> Any:
 
 
 def _integer(value: Any) -> Any:
-    if isinstance(value, Decimal) and value == value.to_integral_value():
+    # 1E+999999999 is an integer too, but not one to write out.
+    if isinstance(value, Decimal) and value.adjusted() < _BIGINT_DIGITS and value == value.to_integral_value():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and -_BIGINT <= value < _BIGINT:
         return value
@@ -429,14 +439,15 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool):
         return _MISFIT
     if isinstance(value, str):
-        try:
-            value = Decimal(value)
-        except InvalidOperation:
-            return _MISFIT
+        if not _DECIMAL.fullmatch(value):
+            return _MISFIT  # `Decimal` would take more: 1_000, NaN, white space around it
+        value = Decimal(value)
     if isinstance(value, int):
         value = Decimal(value)
-    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _NUMERIC_DIGITS:
-        return value
+    if isinstance(value, Decimal) and abs(value.adjusted()) < _NUMERIC_DIGITS:
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and exponent > -_NUMERIC_DIGITS:
+            return value
     return _MISFIT
 
 

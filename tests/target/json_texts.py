@@ -66,6 +66,11 @@ def read(text):
     return storable(json.loads(text, parse_int=exact, parse_float=exact))
 
 
+def read_bytes(found):
+    """The same of what Postgres sends."""
+    return read(found if isinstance(found, str) else bytes(found).decode())
+
+
 def exact(text):
     """A number; what is beyond `Decimal` is beyond Postgres too."""
     try:
