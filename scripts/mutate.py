@@ -21,6 +21,7 @@ COPIED = ("tap_stripe_events", "target_postgres_stripe", "stripe_sandbox", "test
 
 FEED = ("feed", "feed_children", "feed_deletes", "feed_overlaps", "feed_types", "hidden_copies", "products_in_use")
 APPLIED = ("as_of", "children", "sweep")
+TIMEOUT_SECONDS = {"tap": 8.0, "target": 60.0}  # to begin with; databases are made besides the tests themselves
 ORDERS = ("tables", "order_model", "histories")
 
 
@@ -65,7 +66,10 @@ def copy_of(module: str, name: str, tests: tuple[str, ...]) -> Path:
         else:
             shutil.copy2(REPOSITORY / each, copy / each)
     files = [f"tests/{folder}/test_{each}.py" for each in tests]
-    settings = f'only_mutate = ["{module}.py"]\npytest_add_cli_args_test_selection = {files}\n'
+    settings = (
+        f'only_mutate = ["{module}.py"]\npytest_add_cli_args_test_selection = {files}\n'
+        f"timeout_constant = {TIMEOUT_SECONDS[folder]}\n"
+    )
     configuration = copy / "pyproject.toml"
     configuration.write_text(configuration.read_text().replace("[tool.mutmut]\n", f"[tool.mutmut]\n{settings}"))
     return copy
