@@ -53,7 +53,7 @@ MODULES = {
 }
 
 
-def copy_of(module: str, name: str, tests: tuple[str, ...]) -> Path:
+def copy_of(module: str, name: str, tests: tuple[str, ...], origin: Path = REPOSITORY) -> Path:
     """Make a copy of the code in which only one module is to be changed."""
     folder = "tap" if module.startswith("tap") else "target"
     copy = COPIES / name
@@ -61,8 +61,8 @@ def copy_of(module: str, name: str, tests: tuple[str, ...]) -> Path:
     copy.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__", ".hypothesis")
     for each in COPIED:
-        if (REPOSITORY / each).is_dir():
-            shutil.copytree(REPOSITORY / each, copy / each, ignore=ignored)
+        if (origin / each).is_dir():
+            shutil.copytree(origin / each, copy / each, ignore=ignored)
         else:
             shutil.copy2(REPOSITORY / each, copy / each)
     files = [f"tests/{folder}/test_{each}.py" for each in tests]
@@ -88,10 +88,11 @@ def mutate(module: str, environment: dict[str, str], *, again: bool) -> None:
     name, tests, began = module.split("/")[1], MODULES[module], time.monotonic()
     report = COPIES / f"{name}.txt"
     only = re.findall(r"^# (\S+): ", report.read_text(), re.MULTILINE) if again else []
-    text, survivors = run(copy_of(module, name, tests.first), only, environment)
+    copy = copy_of(module, name, tests.first)
+    text, survivors = run(copy, only, environment)
     print(f"\n{module}: {text.splitlines()[0]}; {time.monotonic() - began:.0f} s", flush=True)
     if tests.then and survivors:
-        text, survivors = run(copy_of(module, f"{name}-then", tests.then), survivors, environment)
+        text, survivors = run(copy_of(module, f"{name}-then", tests.then, copy), survivors, environment)
         print(f"\n{module}: {text.splitlines()[0]}; {time.monotonic() - began:.0f} s", flush=True)
     report.write_text(text)
     print(f"{len(survivors)} survived: see {report.relative_to(REPOSITORY)}", flush=True)
