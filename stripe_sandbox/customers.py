@@ -24,6 +24,12 @@ _CUSTOMER_EXTRAS: Final = frozenset({"coupon", "payment_method", "source", "tax_
 def create_customer(account: Account, _path: Mapping[str, str], params: Params) -> Record:
     """``POST /v1/customers``, with a payment method, a source or tax ids if wanted."""
     extras = {name: params.pop(name) for name in list(params) if name in _CUSTOMER_EXTRAS}
+    method = payment_method(account, extras["payment_method"], "payment_method") if "payment_method" in extras else None
+    settings = params.get("invoice_settings")
+    if method is not None and isinstance(settings, dict):
+        # A test card's name makes a card of its own at each use, but here it is the one that is attached.
+        same = settings.get("default_payment_method") == extras["payment_method"]
+        params["invoice_settings"] = {**settings, **({"default_payment_method": method.key} if same else {})}
     values = values_from_params(account, "customer", params)
     customer = account.create(
         "customer",
@@ -54,8 +60,8 @@ def create_customer(account: Account, _path: Mapping[str, str], params: Params) 
     account.add("cash_balance", cash_balance(account, customer.key), facts={"key": customer.key})
     account.change(customer, {"cash_balance": customer.key}, verb=None)
     account.announce(customer, "created")
-    if "payment_method" in extras:
-        attach(account, payment_method(account, extras["payment_method"], "payment_method"), customer)
+    if method is not None:
+        attach(account, method, customer)
     if "source" in extras:
         create_source(account, {"customer": customer.key}, {"source": extras["source"]})
     if "coupon" in extras:

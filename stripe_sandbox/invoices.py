@@ -114,10 +114,16 @@ def add_line(
 
 def add_pending_items(account: Account, invoice: Record) -> None:
     """What the customer is to be billed for beside subscriptions becomes lines of the draft."""
-    for item in account.store.linked("invoiceitem", "customer", invoice.body["customer"]):
-        if item.body["invoice"] is None and item.body["currency"] == invoice.body["currency"]:
+    for item in pending_items(account, invoice.body["customer"]):
+        if item.body["currency"] == invoice.body["currency"]:
             account.change(item, {"invoice": invoice.key}, verb=None)
             add_item_line(account, invoice, item)
+
+
+def pending_items(account: Account, customer: str) -> list[Record]:
+    """What is still to be billed to a customer, oldest first."""
+    items = account.store.linked("invoiceitem", "customer", customer)
+    return [item for item in items if item.body["invoice"] is None]
 
 
 def add_item_line(account: Account, invoice: Record, item: Record) -> None:
@@ -255,7 +261,7 @@ def pay_invoice(account: Account, invoice: Record, method: Record | None = None)
 
 
 def create_invoice(account: Account, _path: Mapping[str, str], params: Params) -> Record:
-    """``POST /v1/invoices``: a draft with the customer's pending items, unless they are excluded."""
+    """``POST /v1/invoices``: a draft, with the customer's pending items if they are to be included."""
     demand(params, "customer")
     extras = {name: params.pop(name) for name in list(params) if name in _INVOICE_EXTRAS}
     customer = named(account, "customer", params["customer"], "customer")
@@ -263,12 +269,15 @@ def create_invoice(account: Account, _path: Mapping[str, str], params: Params) -
     if "subscription" in extras:
         subscription = named(account, "subscription", extras["subscription"], "subscription")
         values["parent"] = subscription_parent(subscription)
-    values["currency"] = values.get("currency") or customer.body["currency"] or "eur"
+    including = extras.get("pending_invoice_items_behavior", "exclude") == "include"
+    pending = pending_items(account, customer.key) if including else []
+    to_bill = pending[0].body["currency"] if pending else "eur"
+    values["currency"] = values.get("currency") or customer.body["currency"] or to_bill
     if "days_until_due" in extras:
         values["due_date"] = account.now() + as_int("days_until_due", extras["days_until_due"]) * 86_400
     values |= _advancing(account, customer, values)
     invoice = draft(account, customer, values)
-    if extras.get("pending_invoice_items_behavior", "include") == "include":
+    if including:
         add_pending_items(account, invoice)
     _discount(account, invoice, extras.get("discounts", ""))
     total_up(account, invoice)

@@ -9,6 +9,7 @@ from stripe_sandbox.catalog import demand, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.forms import Params, as_dict
+from stripe_sandbox.shapes import minimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,6 +146,19 @@ def billing_details(values: Body) -> Body:
     """Billing details with nothing in them but some values."""
     address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
     return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None, **values}
+
+
+def charged_card(account: Account, method: Record, amount: int) -> Body:
+    """What a charge says of the card that it was made with."""
+    card = method.body.get("card") or {}
+    shape = account.spec.fields("charge")["payment_method_details"].fields["card"]
+    known = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    return {
+        **minimal(shape.fields, livemode=account.livemode),
+        **{name: card.get(name) for name in known},
+        "amount_authorized": amount,
+        "network": card.get("brand"),
+    }
 
 
 RULES: Final[Mapping[tuple[str, str], Callable[[Account, Mapping[str, str], Params], Record | Body]]] = (

@@ -13,7 +13,7 @@ from stripe_sandbox.catalog import demand, existing, named
 from stripe_sandbox.coercion import values_from_params
 from stripe_sandbox.errors import StripeError, invalid_parameter, wrong_state
 from stripe_sandbox.forms import Params, as_bool, as_int
-from stripe_sandbox.payment_methods import attach, payment_method
+from stripe_sandbox.payment_methods import attach, charged_card, payment_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -206,7 +206,6 @@ def new_charge(account: Account, intent: Body, method: Record, *, description: s
     decline_code = method.facts.get("decline_code")
     captured = decline_code is None and intent["capture_method"] != "manual"
     charge_id = account.ids.next("charge")
-    card = method.body.get("card") or {}
     transaction = None
     if captured:
         transaction = move_money(
@@ -241,11 +240,7 @@ def new_charge(account: Account, intent: Body, method: Record, *, description: s
             "payment_intent": intent.get("id"),
             "payment_method": method.key,
             "payment_method_details": {
-                "card": {
-                    name: card.get(name)
-                    for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
-                }
-                | {"amount_authorized": intent["amount"], "network": card.get("brand")},
+                "card": charged_card(account, method, intent["amount"]),
                 "type": "card",
             },
             "receipt_email": intent["receipt_email"],

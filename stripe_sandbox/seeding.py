@@ -155,10 +155,16 @@ class _Seed:
     links: dict[str, str] = field(default_factory=dict)
 
 
-def seed_full(account: Account, *, scale: int = 1) -> None:
-    """Fill an account with objects of every type; ``scale`` multiplies the pools that are no one's children."""
+def seed_full(account: Account, *, scale: int = 1, most: int | None = None) -> None:
+    """Fill an account with objects of every type.
+
+    Args:
+        account: An empty one.
+        scale: Multiplies the pools that are no one's children.
+        most: The most of these of one type; at least 4.
+    """
     random = Random(token(account.seed, "full"))
-    seeds = _seeds(account, scale)
+    seeds = _seeds(account, scale, most)
     ids: dict[str, list[str]] = {}
     for seed in seeds:
         ids.setdefault(seed.object, []).append(seed.id)
@@ -221,7 +227,7 @@ def add_singletons(account: Account, generator: Generator, random: Random) -> No
     )
 
 
-def _seeds(account: Account, scale: int) -> list[_Seed]:
+def _seeds(account: Account, scale: int, most: int | None) -> list[_Seed]:
     """Every object's id and links, parents before children."""
     seeds: dict[str, list[_Seed]] = {}
     children = {family.child for family in _FAMILIES}
@@ -233,6 +239,7 @@ def _seeds(account: Account, scale: int) -> list[_Seed]:
             seeds[name] = [_Seed(object=name, id=key, number=number) for number, key in enumerate(_NATURAL_IDS[name])]
         elif name not in children or name in ("payment_method", "source", "tax_id"):
             count = 4 if name in children else _POOLS.get(name, _POOL) * scale
+            count = count if most is None else min(count, most)
             seeds[name] = [_Seed(object=name, id=_new_id(account, name, n), number=n) for n in range(count)]
     for family in sorted(_FAMILIES, key=lambda f: (f.parent in children, f.child, f.link)):
         for position, parent in enumerate(seeds[family.parent][: family.last]):
@@ -335,6 +342,6 @@ def _event_record(account: Account, kind: str, body: Body, created: int) -> Any:
         "request": {"id": None, "idempotency_key": None},
         "type": kind,
     }
-    if kind.endswith(".updated"):
+    if kind.endswith(".updated") and "metadata" in body:
         event["data"]["previous_attributes"] = {"metadata": {"key": "before"}}
     return account.new_record("event", event)

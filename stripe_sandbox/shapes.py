@@ -132,19 +132,25 @@ class Generator:
         return body
 
     def _keep_own_variant(self, body: Body, fields: Mapping[str, Shape], random: Random) -> None:
-        """Where ``type`` names one of the sibling hashes, the others are not there: Stripe's habit."""
+        """Where ``type`` names one of the sibling hashes, the others are null or, if they are many, not there."""
         if "type" not in fields or fields["type"].type != "string":
             return
         hashes = [
-            name for name, shape in fields.items() if shape.type == "object" and (shape.nullable or shape.optional)
+            name
+            for name, shape in fields.items()
+            if shape.type == "object" and (shape.nullable or shape.optional) and name != "billing_details"
         ]
         kinds = [name for name in fields["type"].enum if name in hashes]
         if not fields["type"].enum and len(hashes) >= MANY_VARIANTS:
             kinds = hashes
             body["type"] = "card" if "card" in kinds and random.random() < CARD_SHARE else random.choice(kinds)
         for kind in kinds:
-            if kind != body.get("type"):
+            if kind == body.get("type"):
+                continue
+            if len(kinds) >= MANY_VARIANTS or not fields[kind].nullable:
                 body.pop(kind, None)
+            elif kind in body:
+                body[kind] = None
 
     def _text(self, name: str, shape: Shape, random: Random) -> Any:  # noqa: PLR0911 - one per kind
         if shape.enum:

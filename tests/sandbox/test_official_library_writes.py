@@ -113,6 +113,32 @@ def test_what_is_null_in_python_empties_a_value(client: Client) -> None:
     assert (changed.name, changed.phone, changed.address) == ("A", None, None)
 
 
+@pytest.mark.parametrize(("wanted", "total"), [({}, 0), ({"pending_invoice_items_behavior": "include"}, 2000)])
+def test_an_invoice_takes_pending_items_if_it_is_to_and_is_in_their_currency(
+    client: Client, wanted: Any, total: int
+) -> None:
+    customer = client.v1.customers.create({"name": "A"})
+    item = client.v1.invoice_items.create({"customer": customer.id, "amount": 2000, "currency": "usd"})
+    invoice = client.v1.invoices.create({"customer": customer.id, **wanted})
+    assert invoice.total == total
+    if total:
+        assert invoice.currency == "usd"
+    assert client.v1.invoice_items.retrieve(item.id).invoice == (invoice.id if total else None)
+    assert client.v1.invoices.finalize_invoice(invoice.id).status == ("open" if total else "paid")
+
+
+def test_a_test_card_is_attached_and_the_default_at_once(client: Client) -> None:
+    settings: Any = {"default_payment_method": "pm_card_visa"}
+    customer = client.v1.customers.create({"payment_method": "pm_card_visa", "invoice_settings": settings})
+    attached = client.v1.customers.payment_methods.list(customer.id).data
+    assert [method.id for method in attached] == [customer.invoice_settings.default_payment_method]
+
+
+def test_a_one_time_price_has_no_recurrence_and_says_so(full_sandbox: Sandbox) -> None:
+    prices = list(full_sandbox.account.store.table("price"))
+    assert {price.body["recurring"] is None for price in prices if price.body["type"] == "one_time"} == {True}
+
+
 def test_expansions_of_a_write_and_of_a_list_bring_objects_of_the_librarys_types(client: Client) -> None:
     customer = client.v1.customers.create({"payment_method": "pm_card_visa"})
     intent = client.v1.payment_intents.create(

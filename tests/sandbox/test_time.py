@@ -213,8 +213,9 @@ def test_a_discount_ends_with_its_months(http: Http) -> None:
 def test_a_draft_that_advances_by_itself_is_finalised_and_another_is_not(http: Http) -> None:
     customer = ok(http.post("/v1/customers", {"payment_method": "pm_card_visa"}))["id"]
     ok(http.post("/v1/invoiceitems", {"customer": customer, "amount": 500, "currency": "eur"}))
-    moving = ok(http.post("/v1/invoices", {"customer": customer, "auto_advance": "true"}))
-    still = ok(http.post("/v1/invoices", {"customer": customer}))
+    billing = {"customer": customer, "pending_invoice_items_behavior": "include"}
+    moving = ok(http.post("/v1/invoices", {**billing, "auto_advance": "true"}))
+    still = ok(http.post("/v1/invoices", billing))
     advance(http, HOUR)
     assert ok(http.get(f"/v1/invoices/{moving['id']}"))["status"] == "paid"
     assert ok(http.get(f"/v1/invoices/{still['id']}"))["status"] == "draft"
