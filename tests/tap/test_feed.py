@@ -205,6 +205,17 @@ def by_key(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda each: str(each["id"]))
 
 
+@pytest.mark.parametrize(
+    "event", [{"created": NOW}, {"id": "evt_1"}, {"id": 1, "created": NOW}, {"id": "evt_1", "created": ""}]
+)
+def test_an_event_that_cannot_be_placed_ends_with_an_error(event: dict[str, Any]) -> None:
+    stripe = quiet_stripe()
+    body = {"object": "list", "data": [{"object": "event", **event}], "has_more": False}
+    stripe._answer = lambda request: stripe._taken(request, body)  # type: ignore[method-assign]
+    with pytest.raises(EndlessListError, match=r"/v1/events.* came an event without id or time\..*memory:"):
+        Reader(stripe, "customer").poll()
+
+
 def test_the_whole_window_read_twice_gives_the_same_records() -> None:
     stripe = quiet_stripe()
     announce_changes(stripe, 120)
@@ -499,6 +510,22 @@ def test_what_only_an_event_tells_is_stored_without_secrets() -> None:
     assert "pi_1_secret_2" not in str(reader.items)
 
 
+@pytest.mark.parametrize("shows_first", ["older", "newer"])
+def test_so_it_is_if_what_no_path_answers_changes_twice_in_a_second(shows_first: str) -> None:
+    stripe = quiet_stripe()
+    stripe.refusals["/v1/coupons/c"] = (404, "Unrecognized request URL (GET: /v1/coupons/c).")
+    for kind, name in (("created", "older"), ("updated", "newer")):
+        late_by = 0 if name == shows_first else 5
+        coupon = {"id": "c", "object": "coupon", "name": name}
+        stripe.announce(f"coupon.{kind}", coupon, created=NOW + 10, version=OLD_VERSION, late_by=late_by)
+    reader = Reader(stripe, "coupon")
+    reader.poll()
+    assert reader.values("coupon", "name") == {"c": shows_first}
+    stripe.stripe_clock.now = NOW + 20
+    reader.poll()
+    assert reader.values("coupon", "name") == {"c": "newer"}
+
+
 @pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])
 def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[int, str]) -> None:
     stripe = quiet_stripe()
@@ -507,6 +534,14 @@ def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[in
     assert reader.poll() == 0
     assert [type(each) for each in reader.items] == [FeedDenied]
     assert not reader.feed.polling
+
+
+def test_events_are_no_rows_themselves_where_these_may_not_be_read() -> None:
+    stripe = quiet_stripe()
+    announce_changes(stripe, 3)
+    reader = Reader(stripe, "customer", "event")
+    reader.poll(ignored=frozenset({"event"}))
+    assert (len(reader.ids("customer")), reader.ids("event")) == (3, set())
 
 
 def test_events_of_ignored_types_are_left_out_and_come_when_these_are_not_ignored_any_more() -> None:
