@@ -20,7 +20,7 @@ COPIES = REPOSITORY / ".mutants"
 COPIED = ("tap_stripe_events", "target_postgres_stripe", "stripe_sandbox", "tests", "pyproject.toml")
 
 FEED = ("feed", "feed_children", "feed_deletes", "feed_overlaps", "feed_types", "hidden_copies", "products_in_use")
-APPLIED = ("as_of", "children", "sweep")
+APPLIED = ("as_of", "children", "owned_rows", "sweep")
 TIMEOUT_SECONDS = {"tap": 8.0, "target": 60.0}  # to begin with; databases are made besides the tests themselves
 ORDERS = ("tables", "order_model", "histories")
 
@@ -47,7 +47,7 @@ MODULES = {
     "target_postgres_stripe/fragments": Tests(first=APPLIED, then=ORDERS),
     "target_postgres_stripe/columns": Tests(first=("columns",)),
     "target_postgres_stripe/load": Tests(
-        first=("state", "status", "sweep", "children", "drift"), then=("as_of", *ORDERS)
+        first=("state", "status", "sweep", "owned_rows", "drift"), then=("children", "as_of", *ORDERS)
     ),
     "target_postgres_stripe/status": Tests(first=("reading_state", "status"), then=("state",)),
 }
