@@ -243,12 +243,14 @@ class Run:
                 return
 
     def _begin_poll(self, *, whole: bool) -> None:
-        since = self._standings.since()
-        if since is None or self._feed.polling:
+        if self._feed.polling:
             return
-        self._feed.begin(since, whole=whole, ignored=self._standings.ignored())
         now = self._clock.monotonic()
         self._next_poll = now + (self._pace.poll_seconds or _POLL_WHILE_LISTING_SECONDS)
+        since = self._standings.since()
+        if since is None:
+            return  # nothing is followed, such as when all is refused
+        self._feed.begin(since, whole=whole, ignored=self._standings.ignored())
         if whole:
             self._next_whole = now + _WHOLE_POLL_SECONDS
 

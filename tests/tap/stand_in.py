@@ -221,6 +221,7 @@ class MovingStripe(StandInStripe):
         self.clock = self.stripe_clock = MovingClock()
         self.latency = latency
         self.asked_at: list[tuple[float, Request]] = []
+        self.looks = 0  # how often somebody looked for an answer
         self._to_come: list[tuple[float, Callable[[], Any]]] = []
 
     def at(self, seconds: float, happens: Callable[[], Any]) -> None:
@@ -236,6 +237,7 @@ class MovingStripe(StandInStripe):
         return super()._is_prompt(request) or self._random.random() < 0.5
 
     def take(self, timeout: float) -> Answer | None:
+        self.looks += 1
         wait = self.latency if self._waiting else max(timeout, 0.001)
         if self._to_come and not self._waiting:
             wait = min(wait, max(0.001, self._to_come[0][0] - self.clock.seconds))

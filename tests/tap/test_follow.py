@@ -30,8 +30,10 @@ class Followed:
         pace: Pace = HALF_A_SECOND,
         latency: float = 0.02,
         livemode: bool = True,
+        refusals: dict[str, tuple[int, str]] | None = None,
     ) -> None:
         self.stripe = MovingStripe(lists, latency=latency, in_flight=4)
+        self.stripe.refusals = refusals or {}
         self.replica = Replica(livemode=livemode)
         self.run, self.state = self.replica.begin(self.stripe, *selected, pace=pace, clock=self.stripe.clock)
         self.checkpoints: list[float] = []
@@ -485,3 +487,10 @@ def test_what_was_read_again_is_covered_by_a_state_at_once(moment: float) -> Non
     followed.after(moment, happens)
     followed.go_on(moment + 2)
     assert followed.replica.values("coupon", "name") == {"c_0": "New"}
+
+
+def test_a_run_that_may_follow_nothing_waits_between_its_looks():
+    followed = Followed({EVENTS: []}, "coupon", refusals={"/v1/coupons": NO_PERMISSION})
+    before = followed.stripe.looks
+    followed.go_on(60)
+    assert followed.stripe.looks - before < 60 * 10
