@@ -54,6 +54,7 @@ class Service:
         account: How the account is filled: ``demo`` (a small business), ``full`` (every type) or ``empty``.
         seed: Decides everything that looks random.
         scale: For ``full``: multiplies how many objects there are.
+        most: For ``full``: the most objects of a type that belong to no other object; None for no limit.
         bulk: How many virtual objects of a type there are, such as ``{"charge": 1_000_000}``.
         restricted_keys: Restricted keys and what they may read, such as ``{"rk_test_x": "customer,event"}``.
         now: Where the account's clock starts, and stands; without it, it is the real time.
@@ -68,6 +69,7 @@ class Service:
         account: str = "full",
         seed: int = 1,
         scale: int = 1,
+        most: int | None = None,
         bulk: Mapping[str, int] | None = None,
         restricted_keys: Mapping[str, str] | None = None,
         now: int | None = None,
@@ -96,7 +98,7 @@ class Service:
         self.requests = RequestLog()
         _own_objects(self.live_account)
         open_books(self.live_account)
-        self._fill(scale)
+        self._fill(scale, most)
         add_bulks(self.account, bulk or {})
         if not self._clock_stands and speed != 1:
             self.account.clock.run_at(speed)
@@ -145,7 +147,7 @@ class Service:
         if self._state_file is not None:
             state.save(self.account, self._state_file, kind=self._kind)
 
-    def _fill(self, scale: int) -> None:
+    def _fill(self, scale: int, most: int | None) -> None:
         account = self.account
         now = until = account.now()
         if self._state_file is not None and self._state_file.exists():
@@ -158,7 +160,7 @@ class Service:
         elif self._kind == "demo":
             business.open_business(account, until=until)
         elif self._kind == "full":
-            seed_full(account, scale=scale)
+            seed_full(account, scale=scale, most=most)
             open_books(account)
         else:
             _own_objects(account)

@@ -15,8 +15,11 @@ from stripe_sandbox.products import PRODUCTS
 from tap_stripe_events.families import owned_child_types
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 
-ACCOUNTS = 3
+ACCOUNTS = 4
 """How many accounts there are to begin with."""
+
+OF_FULL_SIZE = 3
+"""The one with lists of several pages; the others are small, so that many can be tried."""
 
 WITH_TEST_CLOCKS = 2
 """The one with test clocks: what hangs on them is only found by those who select them."""
@@ -139,7 +142,7 @@ class Plan:
 def make_plan(seed: int) -> Plan:
     """Draw a plan."""
     random = Random(f"plan {seed}")
-    account = random.randrange(ACCOUNTS)
+    account = random.choices(range(ACCOUNTS), (6, 6, 5, 1))[0]
     clocks = {TEST_CLOCK}
     selected = _selected(random) | clocks if account == WITH_TEST_CLOCKS else _selected(random) - clocks
     others = set(random.sample(sorted(STRIPE_OBJECTS), random.randrange(8))) - clocks

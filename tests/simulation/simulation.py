@@ -20,7 +20,7 @@ import msgspec
 import psycopg
 from agenda import Agenda
 from oracle import Oracle, differences, parse_truth, table
-from plan import TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
+from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
 from rounds import ONLY_IN_EVENTS
 from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
 from simulated_stripe import SimulatedClient, SimulatedStripe
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 START = 1_790_000_000
 LONGER_THAN_LATE_SECONDS = 130.0
 MOST_WRONG = 12
+FEW = 8
+"""Objects of a type, in an account that is not of full size."""
+
 SEEN_BY_LISTS = frozenset({"cash_balance"})
 LOOK_EVERY = 5
 """After how many STATEs all rows are looked at."""
@@ -99,10 +102,11 @@ class RememberingOracle(Oracle):
 def make_world(account: int) -> World:
     """Make an account of every type of object."""
     agenda = Agenda(START)
-    service = Service(account="full", seed=account + 1, now=START, monotonic=agenda.monotonic)
+    most = None if account == OF_FULL_SIZE else FEW
+    service = Service(account="full", seed=account + 1, most=most, now=START, monotonic=agenda.monotonic)
     if account != WITH_TEST_CLOCKS:
         for clock in list(service.account.store.table(TEST_CLOCK)):
-            deletions.delete(service.account, clock)
+            deletions.delete_test_clock(service.account, {"test_clock": clock.key}, {})
     oracle = RememberingOracle(service.account.id)
     return World(service=service, agenda=agenda, oracle=oracle)
 
