@@ -301,7 +301,12 @@ class Loader:
         waiting = self._mended & changed.keys()
         if not waiting:
             return []
-        lapsed = {stream for stream in waiting if not status.is_kept_by_events(changed[stream].bookmark)}
+        lapsed = {
+            stream
+            for stream in waiting
+            if not status.is_kept_by_events(changed[stream].bookmark)
+            or status.begins_anew(self._progress.get(stream, status.NO_PROGRESS).bookmark, changed[stream].bookmark)
+        }
         if lapsed:
             drift.forget(connection, self._schema, lapsed)
         found = drift.find(connection, self._schema, waiting - lapsed)

@@ -178,6 +178,12 @@ def is_kept_by_events(bookmark: Any) -> bool:
     )
 
 
+def begins_anew(before: Any, bookmark: Any) -> bool:
+    """Whether the stream has begun to be loaded anew since an earlier bookmark; that may be over already."""
+    started = moment_of(bookmark, "backfill_started_at")
+    return started is not None and started != moment_of(before, "backfill_started_at")
+
+
 def announces_losses(bookmark: Any) -> bool:
     """Whether the listing under way, or the next one, is there because a deletion took rows of the stream along."""
     return isinstance(bookmark, dict) and bool(bookmark.get("losses_announced") or bookmark.get("listing_due"))

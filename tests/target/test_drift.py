@@ -161,6 +161,17 @@ def test_a_stream_that_is_loaded_anew_is_not_judged(loaded, drift, waiting):
     assert drift() == (0, False)
 
 
+def test_a_stream_that_is_loaded_anew_in_one_commit_is_not_judged_either(loaded, drift, waiting):
+    """Few rows, such as of a stream that was refused for a while: between two STATEs it begins and ends."""
+    loaded(known_to(90, backfill_started_at=at(1)))
+    loaded(*MEND, known_to(150, backfill_started_at=at(100), backfill_finished_at=at(101)))
+    assert waiting() == []
+    loaded(known_to(TOO_LATE, backfill_started_at=at(100), backfill_finished_at=at(101)))
+    assert drift() == (0, False)
+    loaded(customer("a", 1001, "silently", version=millis(1000)), known_to(2000, backfill_started_at=at(100)))
+    assert drift() == (1, True)
+
+
 def test_what_is_undone_is_no_repair(loaded, waiting):
     """The tap is cut off before the STATE that would have covered the sweep."""
     loaded(known_to(50), *MEND)
