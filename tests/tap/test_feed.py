@@ -12,6 +12,7 @@ from tap_stripe_events.clock import moment
 from tap_stripe_events.errors import EndlessListError, RequestRefusedError
 from tap_stripe_events.feed import Feed, FeedDenied, UpTo
 from tap_stripe_events.flight import Flight
+from tap_stripe_events.object_table import API_VERSION
 from tap_stripe_events.plan import RETENTION_SECONDS
 
 OLD_VERSION = "2020-08-27"
@@ -499,11 +500,12 @@ def test_any_other_refusal_ends_the_run_and_says_of_what() -> None:
         Reader(stripe, "coupon").poll()
 
 
-def test_what_only_an_event_tells_is_stored_without_secrets() -> None:
+@pytest.mark.parametrize("version", [API_VERSION, OLD_VERSION])
+def test_what_only_an_event_tells_is_stored_without_secrets(version: str) -> None:
     intent = {"id": "pi_1", "object": "payment_intent", "amount": 5, "client_secret": "pi_1_secret_2"}
     stripe = quiet_stripe()
     stripe.refusals["/v1/payment_intents/pi_1"] = NOT_SET_UP
-    stripe.announce("payment_intent.created", intent, version=OLD_VERSION)
+    stripe.announce("payment_intent.created", intent, version=version)
     reader = Reader(stripe, "payment_intent")
     reader.poll()
     assert reader.values("payment_intent", "amount") == {"pi_1": 5}

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from messages import FILLER, INTEGER, TEXT, at, record, schema, state
+from messages import FILLER, INTEGER, TEXT, activate, at, millis, record, schema, state
 
 CUSTOMER = schema("customer", name=TEXT, balance=INTEGER)
 LIVE = "SELECT id, name FROM stripe.customer WHERE _sdc_deleted_at IS NULL ORDER BY id"
@@ -133,6 +133,20 @@ def test_a_real_copy_replaces_a_gap_filler(load, rows, batches):
     for messages in batches(changes):
         load(*messages)
     assert rows(LIVE) == [("c", "real")]
+
+
+def test_a_gap_is_filled_although_another_row_was_removed(load, rows):
+    load(CUSTOMER, record("customer", id="removed", gone=1), state(), hard_delete=True)
+    filler = record("customer", id="gap", name="f", as_of=FILLER)
+    load(CUSTOMER, filler, state(), hard_delete=True)
+    assert rows(LIVE) == [("gap", "f")]
+
+
+def test_what_is_too_old_to_be_believed_does_not_come_in_with_a_gap_filler(load, rows):
+    load(CUSTOMER, activate("customer", millis(100)), state())
+    stale = record("customer", id="stale", name="x", as_of=50)
+    load(CUSTOMER, stale, record("customer", id="gap", name="f", as_of=FILLER), state())
+    assert rows(LIVE) == [("gap", "f")]
 
 
 def test_a_late_older_change_does_not_win_after_an_unchanged_newer_one(load, rows):

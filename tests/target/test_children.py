@@ -52,6 +52,27 @@ def test_a_child_that_a_newer_list_left_out_does_not_come_back_in_any_order(load
     assert rows(LIVE) == [(f"in_{n:02}", "a") for n in range(24)]
 
 
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_the_lists_of_two_parents_do_not_touch_each_others_children(load, rows, hard_delete):
+    lists = [record("invoice", id=f"in_{n}", as_of=1, children={"line_item": [f"line_{n}"]}) for n in (1, 2)]
+    lines = [line(f"line_{n}", 1, f"in_{n}") for n in (1, 2)]
+    load(INVOICE, LINE, *lists, *lines, state(), hard_delete=hard_delete)
+    load(INVOICE, LINE, *lists, state(), hard_delete=hard_delete)
+    load(INVOICE, LINE, *lines, state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("in_1", "line_1"), ("in_2", "line_2")]
+
+
+def test_a_list_of_another_stream_with_the_same_id_is_no_concern(load, rows):
+    """A plan and a price share their id; only one of them has a list of tiers."""
+    plan, price = schema("plan"), schema("price")
+    tier = schema("tier", plan_id=TEXT, price_id=TEXT)
+    tiers = [record("tier", id=name, plan_id="p", price_id="p", as_of=1) for name in ("a", "b")]
+    load(plan, price, tier, record("plan", id="p", as_of=2, children={"tier": ["a"]}), state())
+    load(plan, price, tier, record("price", id="p", as_of=2, children={"tier": ["a", "b"]}), state())
+    load(plan, price, tier, *tiers, state())
+    assert rows("SELECT id FROM stripe.tier WHERE _sdc_deleted_at IS NULL") == [("a",)]
+
+
 def test_a_stale_list_deletes_nothing(load, rows):
     load(INVOICE, LINE, invoice(["a", "b"], 5), line("a", 1), line("b", 1), state())
     load(INVOICE, LINE, invoice(["a"], 4), state())
@@ -216,6 +237,26 @@ def test_a_delete_takes_children_along_although_a_sweep_of_the_parents_was_faste
     assert len(rows(LIVE_CHILDREN)) == 2
     load(state(), *FAMILY, customer_gone(5), state(), hard_delete=hard_delete)
     assert rows(LIVE_CHILDREN) == []
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_within_an_account_a_list_counts_for_its_own_parent(load, rows, hard_delete):
+    key = ("stripe_account_id", "id")
+    schemas = schema("customer", key=key), schema("tax_id", key=key, customer_id=TEXT)
+
+    def customer(account, number):
+        names = {"stripe_account_id": account, "id": f"cus_{number}"}
+        return record("customer", **names, as_of=2, children={"tax_id": [f"txi_{number}"]})
+
+    def both(number):
+        names = {"id": f"txi_{number}", "customer_id": f"cus_{number}"}
+        return [record("tax_id", stripe_account_id=account, **names, as_of=1) for account in ("acct_a", "acct_b")]
+
+    load(*schemas, *both(1), *both(2), customer("acct_a", 1), customer("acct_b", 2), state(), hard_delete=hard_delete)
+    live = "SELECT count(*) FROM stripe.tax_id WHERE _sdc_deleted_at IS NULL"
+    assert rows(live) == [(4,)]
+    load(*schemas, customer("acct_a", 1), customer("acct_b", 2), *both(1), *both(2), state(), hard_delete=hard_delete)
+    assert rows(live) == [(4,)]
 
 
 def test_a_delete_that_names_a_child_stream_without_a_table_or_a_reference_is_no_concern(load, rows):

@@ -67,6 +67,35 @@ def test_a_sweep_of_a_stream_whose_ids_are_anothers_too_says_nothing_of_that(loa
     assert rows(LIVE.replace("coupon", "plan")) == [("a", "x")]
 
 
+def test_rows_of_a_sweep_and_of_the_feed_come_in_one_batch(loaded, rows):
+    loaded(COUPON, swept("a"), coupon("b", 50), coupon("d", 102), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x"), ("d", "x")]
+
+
+def test_a_row_of_the_very_moment_in_which_the_sweep_began_is_seen_all_the_same(load, rows):
+    load(COUPON, coupon("a", 100), state())
+    load(COUPON, swept("a", 100), activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x")]
+
+
+@pytest.mark.parametrize("first", ["x", "written by the sweep"])
+@pytest.mark.parametrize("moments", [(101, 105), (105, 101)])
+def test_what_a_sweep_brought_twice_is_as_new_as_the_newest(loaded, rows, first, moments):
+    for as_of in moments:
+        loaded(COUPON, swept("a", as_of, first), state())
+    loaded(COUPON, coupon("a", 104, "an event that came late"), state())
+    assert ("a", first) in rows(LIVE)
+    loaded(COUPON, coupon("a", 106, "an event"), state())
+    assert ("a", "an event") in rows(LIVE)
+
+
+def test_what_two_sweeps_saw_was_seen_by_the_newer_one(loaded, rows):
+    for version in (millis(90), SWEEP):
+        loaded(COUPON, coupon("a", 100, version=version), state())
+    loaded(COUPON, activate("coupon", SWEEP), state())
+    assert rows(LIVE) == [("a", "x")]
+
+
 def test_a_sweep_writes_no_row_that_is_unchanged(loaded, rows, connection):
     before = rows("SELECT ctid, xmin, * FROM stripe.coupon ORDER BY id")
     loaded(COUPON, *(swept(name) for name in "abc"), state())
