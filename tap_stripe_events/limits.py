@@ -104,8 +104,8 @@ def retry_seconds(
         chance: A random number from 0 to 1.
         longest: The most seconds that doubling leads to.
     """
-    after = headers.get("Retry-After", "")
-    if after.strip().isdigit():
+    after = headers.get("Retry-After", "").strip()
+    if after.isascii() and after.isdigit():  # a superscript is a digit too, and no number
         return min(float(after), 120.0) + chance
     return min(0.5 * 2.0 ** (attempt - 1), longest) * (0.5 + chance / 2)
 
