@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test soak check format mutate generate psql stop clean
+.PHONY: help install demo run test soak foreign check format mutate generate psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ test: $(INSTALLED)  ## all tests
 
 soak: $(INSTALLED)  ## follow half an hour of changes and faults: make soak MINUTES=30 SEED=1
 	$(BIN)/python tests/e2e/soak.py $(or $(MINUTES),30) $(or $(SEED),1)
+
+foreign: $(INSTALLED)  ## try it against other people's software from npm and PyPI
+	$(BIN)/python scripts/foreign.py
+	$(BIN)/python -m pytest tests/foreign
 
 check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

@@ -1,0 +1,141 @@
+"""Other people's software, where ``make foreign`` has installed it; without it these tests are skipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from stripe_sandbox.sandbox import TEST_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from addresses import Address
+
+HERE = Path(__file__).parent
+HOME = HERE.parents[1] / ".venvs" / "foreign"
+NODE_HOME = HOME / "node"
+TIMEOUT_SECONDS = 60
+
+
+def installed(path: Path) -> Path:
+    """The path, if it is there."""
+    if not path.exists():
+        pytest.skip("needs other people's software, which only 'make foreign' installs")
+    return path
+
+
+def node_environment() -> dict[str, str]:
+    """Where Node.js is: the machine's or a wheel's. The CLI keeps its settings away from the user's."""
+    path = os.pathsep.join([os.environ["PATH"], str(HOME / "nodejs" / "bin")])
+    if shutil.which("node", path=path) is None:
+        pytest.skip("needs Node.js, which 'make foreign' installs")
+    return {"PATH": path, "HOME": str(NODE_HOME), "XDG_CONFIG_HOME": str(NODE_HOME)}
+
+
+class NodeLibrary:
+    """The official Node library in a process of its own, which makes one call after another."""
+
+    def __init__(self, url: str, key: str) -> None:
+        script = NODE_HOME / "official_library.mjs"  # where its imports are found
+        shutil.copy(HERE / script.name, script)
+        self._process = subprocess.Popen(
+            ["node", script],  # noqa: S607 - wherever it is
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            cwd=NODE_HOME,
+            env=node_environment(),
+        )
+        self.known: list[str] = self._exchange({"url": url, "key": key})["known"]
+
+    def call(
+        self,
+        operation: tuple[str, str],
+        address: Address,
+        /,
+        *,
+        pages: list[dict[str, Any]] | None = None,
+        options: dict[str, str] | None = None,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Make a call; its ``body`` and ``source``, or its ``error``. ``pages``: walk the list by each of these."""
+        given = {"params": {**address.params, **params}, "options": options or {}}
+        if pages is not None:
+            given["pages"] = pages
+        return self._exchange({"operation": " ".join(operation), "values": address.values, **given})
+
+    def _exchange(self, line: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def make_node_library() -> Iterator[Callable[..., NodeLibrary]]:
+    """Starts the Node library for a sandbox."""
+    installed(NODE_HOME / "node_modules" / "stripe")
+    with ExitStack() as stack:
+        yield lambda sandbox, key=TEST_KEY: stack.enter_context(NodeLibrary(sandbox.url, key))
+
+
+@pytest.fixture(scope="session")
+def type_errors() -> Callable[[str], list[str]]:
+    """What the TypeScript compiler has against a source that may use the Node library's types.
+
+    Null counts as any type: the library tells fields that are null from such as are absent, but the Python library,
+    which the sandbox's shapes come from, does not.
+    """
+    compiler = installed(NODE_HOME / "node_modules" / ".bin" / "tsc")
+    settings = ["--noEmit", "--strict", "--strictNullChecks", "false", "--skipLibCheck", "--module", "nodenext"]
+
+    def check(source: str) -> list[str]:
+        path = NODE_HOME / "check.ts"
+        path.write_text(source)
+        done = subprocess.run(
+            [compiler, *settings, "--target", "es2022", path.name],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS * 4,
+            cwd=NODE_HOME,
+            env=node_environment(),
+            check=False,
+        )
+        return [line for line in done.stdout.splitlines() if "error TS" in line]
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def stripe_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the Stripe CLI against a sandbox."""
+    program = installed(NODE_HOME / "node_modules" / ".bin" / "stripe")
+
+    def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *arguments, "--api-base", url],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            env={**node_environment(), "STRIPE_API_KEY": TEST_KEY},
+            check=False,
+        )
+
+    return run
