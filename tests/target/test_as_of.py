@@ -135,6 +135,20 @@ def test_a_real_copy_replaces_a_gap_filler(load, rows, batches):
     assert rows(LIVE) == [("c", "real")]
 
 
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_delete_is_of_one_row(load, rows, hard_delete):
+    others = [record("customer", id=name, name="x", as_of=1) for name in "abc"]
+    load(CUSTOMER, *others, record("customer", id="b", gone=5), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x"), ("c", "x")]
+
+
+def test_an_older_delete_does_not_make_a_tombstone_older(load, rows):
+    for moment in (5, 3):
+        load(CUSTOMER, record("customer", id="a", gone=moment), state(), hard_delete=True)
+    load(CUSTOMER, record("customer", id="a", name="x", as_of=4), state(), hard_delete=True)
+    assert rows(LIVE) == []
+
+
 def test_a_gap_is_filled_although_another_row_was_removed(load, rows):
     load(CUSTOMER, record("customer", id="removed", gone=1), state(), hard_delete=True)
     filler = record("customer", id="gap", name="f", as_of=FILLER)

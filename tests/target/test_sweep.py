@@ -89,6 +89,23 @@ def test_what_a_sweep_brought_twice_is_as_new_as_the_newest(loaded, rows, first,
     assert ("a", "an event") in rows(LIVE)
 
 
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize(("gone", "lives"), [(104, True), (105, False), (106, False)])
+def test_a_delete_that_is_older_than_what_a_sweep_saw_does_nothing(loaded, rows, gone, lives, hard_delete):
+    loaded(COUPON, swept("a", 105), state(), hard_delete=hard_delete)
+    loaded(COUPON, record("coupon", id="a", gone=gone), state(), hard_delete=hard_delete)
+    assert (("a", "x") in rows(LIVE)) is lives
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_the_late_end_of_an_older_sweep_changes_nothing_for_a_newer_one(loaded, rows, hard_delete):
+    loaded(COUPON, *(swept(name) for name in "abc"), state(), hard_delete=hard_delete)
+    loaded(COUPON, activate("coupon", millis(50)), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+    loaded(COUPON, activate("coupon", millis(50)), coupon("stale", 70), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
 def test_what_two_sweeps_saw_was_seen_by_the_newer_one(loaded, rows):
     for version in (millis(90), SWEEP):
         loaded(COUPON, coupon("a", 100, version=version), state())
