@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test soak foreign check format mutate generate psql stop clean
+.PHONY: help install demo run test fuzz soak foreign check format mutate generate psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,11 @@ run: $(INSTALLED)  ## your account: TAP_STRIPE_EVENTS_API_KEY=sk_… make run
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+fuzz: EXAMPLES ?= 1000
+fuzz: $(INSTALLED)  ## new examples for the property tests: make fuzz EXAMPLES=10000 (of each; 1000 take a quarter of an hour)
+	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o timeout=0 tests/tap/test_properties_*.py \
+		tests/target/test_properties_*.py tests/target/test_fuzz_*.py
 
 soak: $(INSTALLED)  ## follow half an hour of changes and faults: make soak MINUTES=30 SEED=1
 	$(BIN)/python tests/e2e/soak.py $(or $(MINUTES),30) $(or $(SEED),1)

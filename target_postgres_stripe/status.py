@@ -86,11 +86,12 @@ NO_PROGRESS = Progress(bookmark=None, furthest={})
 def identity_of(state: Any) -> Identity | None:
     """The account that a STATE is about, None if it does not say."""
     account = state.get("account") if isinstance(state, dict) else None
-    if not isinstance(account, dict):
-        return None
+    if not isinstance(account, dict) or not isinstance(account.get("livemode"), bool):
+        return None  # another tap's, that calls something else an account
+    identifier = account.get("id")
     return Identity(
-        account_id=account.get("id"),
-        livemode=account.get("livemode"),
+        account_id=identifier if isinstance(identifier, str) else None,
+        livemode=account["livemode"],
         written_at=moment_of(state, WRITTEN_AT),
         polled_at=moment_of(state, POLLED_AT),
     )

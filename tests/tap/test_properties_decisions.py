@@ -45,7 +45,7 @@ answers = st.tuples(
 )
 
 
-@examples(300)
+@examples(150)
 @given(answers)
 def test_every_answer_means_something_and_only_a_whole_one_is_taken(answer: Any) -> None:
     status, headers, refusal = answer
@@ -60,7 +60,7 @@ def test_every_answer_means_something_and_only_a_whole_one_is_taken(answer: Any)
         assert found in {Verdict.TAKE, Verdict.RETRY, Verdict.KEY_REFUSED, Verdict.REFUSED}
 
 
-@examples(300)
+@examples(150)
 @given(st.integers(1, 1000), answers, st.floats(0, 1))
 def test_a_wait_is_never_negative_nor_longer_than_two_minutes_and_a_second(
     attempt: int, answer: Any, chance: float
@@ -96,7 +96,7 @@ dates = st.builds(
 )  # fmt: skip
 
 
-@examples(300)
+@examples(150)
 @given(st.lists(dates | header_texts | st.none(), max_size=5))
 def test_stripes_clock_never_goes_back_whatever_an_answer_is_dated(heard: list[str | None]) -> None:
     clock, before = StripeClock(StandingClock()), None
@@ -107,7 +107,7 @@ def test_stripes_clock_never_goes_back_whatever_an_answer_is_dated(heard: list[s
         assert clock.second() == (NOW if before is None else before)
 
 
-@examples(300)
+@examples(150)
 @given(st.integers(0, LAST_SECOND), st.integers(0, 999), st.integers(0, LAST_SECOND))
 def test_moments_survive_being_written_and_are_ordered_as_texts_are(second: int, thousandths: int, other: int) -> None:
     assert unix(iso(second)) == second
@@ -132,7 +132,7 @@ rhythms = st.builds(
 URGENCY = [Task.NOTHING, Task.CATCH_UP, Task.REFRESH, Task.SWEEP, Task.BACKFILL]
 
 
-@examples(300)
+@examples(150)
 @given(standings, rhythms, st.integers(0, 40 * 86_400))
 def test_what_is_due_stays_due_and_only_grows_until_it_is_done(standing: Standing, rhythm: Rhythm, later: int) -> None:
     (task, because), (then, _) = due(standing, NOW, rhythm), due(standing, NOW + later, rhythm)
@@ -140,7 +140,7 @@ def test_what_is_due_stays_due_and_only_grows_until_it_is_done(standing: Standin
     assert bool(because) == (task is not Task.NOTHING)
 
 
-@examples(300)
+@examples(150)
 @given(standings, rhythms)
 def test_nothing_but_a_backfill_is_due_where_the_feed_alone_leaves_a_gap(standing: Standing, rhythm: Rhythm) -> None:
     task, _ = due(standing, NOW, rhythm)
@@ -196,7 +196,7 @@ def answers_of(bookmarks: Bookmarks) -> list[Any]:
     return found
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(steps, max_size=15))
 def test_a_state_says_the_same_after_it_was_saved(taken: list[Any]) -> None:
     state: dict[str, Any] = {}
@@ -247,7 +247,7 @@ events = st.fixed_dictionaries(
 )
 
 
-@examples(300)
+@examples(150)
 @given(events)
 def test_an_event_is_about_an_object_or_it_is_not_whatever_it_holds(event: dict[str, Any]) -> None:
     found = carried(event)
@@ -284,7 +284,7 @@ def histories(draw: Any) -> tuple[list[Announcement], list[list[str]]]:
     return listed, [*readings, ids]
 
 
-@examples(300)
+@examples(150)
 @given(histories())
 def test_however_the_feed_is_read_each_event_is_new_once_and_the_newest_speaks_last(found: Any) -> None:
     listed, readings = found

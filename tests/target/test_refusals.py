@@ -102,6 +102,13 @@ def test_a_message_that_nobody_can_take_is_a_clear_error_and_costs_nothing_befor
     assert load.printed == [state(t={})["value"]]
 
 
+@pytest.mark.parametrize("account", [{"id": 5}, {"last": "2026-01-01"}, {"id": "x", "livemode": "yes"}, {}])
+def test_what_another_tap_calls_an_account_does_not_make_it_ours(load, rows, account):
+    """Its last rows were left out, since ours would have ended with a STATE; an id that is a number was an error."""
+    load(schema("t", ordered=False), {"type": "STATE", "value": {"account": account}}, record("t", id="1"))
+    assert rows("SELECT id FROM stripe.t") == [("1",)]
+
+
 def test_only_the_first_moment_there_is_marks_a_gap_filler(load, rows):
     """Another one of that day was taken for one by half of the target, and its record vanished."""
     load(
