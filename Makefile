@@ -27,7 +27,7 @@ test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n 2
 
 fuzz: EXAMPLES ?= 1000
-fuzz: $(INSTALLED)  ## new examples for the property tests: make fuzz EXAMPLES=10000 (of each; 1000 take a quarter of an hour)
+fuzz: $(INSTALLED)  ## new examples for the property tests: make fuzz EXAMPLES=10000
 	EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o timeout=0 tests/tap/test_properties_*.py \
 		tests/target/test_properties_*.py tests/target/test_fuzz_*.py
 
