@@ -216,7 +216,7 @@ class Run:
             yield from self._list_what_is_due()
         self._warnings.say_not_set_up()
         self._log_progress("Finished")
-        yield Checkpoint()
+        yield from self._checkpoint()
         yield CaughtUp()
         if self._pace.poll_seconds is not None:
             self._following = True

@@ -184,6 +184,8 @@ class Replica(Tables):
             if most_items is not None and count >= most_items:
                 return False
             if isinstance(item, Checkpoint):
+                if not run._bookmarks.stamp(count):
+                    continue  # no STATE is written, and nothing is covered by it
                 self.keep(pending, state)
                 if until is not None and until(state["bookmarks"]):
                     return False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replica import DAY, EVERY_RUN, SELDOM, Replica
-from stand_in import EVENTS, NO_PERMISSION, NOT_SET_UP, NOW, StandInStripe
+from stand_in import EVENTS, NO_PERMISSION, NOT_SET_UP, NOW, MovingClock, StandInStripe
 
 from tap_stripe_events.clock import iso
 from tap_stripe_events.listing import Activate
@@ -111,6 +111,14 @@ def test_what_changes_while_it_is_listed_arrives(after: int) -> None:
         assert replica.values(name, "name")[f"{name}_5"] == "new"
         assert f"{name}_999" in replica.ids(name)
     assert "coupon_100" not in replica.ids("coupon")
+
+
+def test_what_was_read_again_last_is_covered_by_a_state() -> None:
+    replica, stripe = read_once("coupon")
+    for name in ("first", "second"):
+        stripe.change("coupon", 1, name=name)  # a tie: the poll brings nothing, and what is read again comes after it
+    replica.run(stripe, "coupon", pace=SELDOM, clock=MovingClock())  # too quick for a STATE in between
+    assert replica.values("coupon", "name")["coupon_1"] == "second"
 
 
 def test_a_newly_selected_stream_is_listed_alone() -> None:
