@@ -8,7 +8,7 @@ nothing newer has touched.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -226,6 +226,7 @@ class Reader(Tables):
         account_id: str | None = "acct_1",
         lookback: int = 60,
         floor: int | None = None,
+        used: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.stripe = stripe
@@ -237,6 +238,7 @@ class Reader(Tables):
             api_version=API_VERSION,
             lookback=lookback,
             floor=floor,
+            used=used,
         )
         self.items: list[Any] = []
 

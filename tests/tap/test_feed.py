@@ -9,7 +9,7 @@ from stand_in import EVENTS, NO_PERMISSION, NOT_EXPANDABLE, NOT_SET_UP, NOW, Sta
 
 from tap_stripe_events.changes import AS_OF
 from tap_stripe_events.clock import moment
-from tap_stripe_events.errors import EndlessListError, RequestRefusedError
+from tap_stripe_events.errors import EndlessListError, NotAListError, RequestRefusedError
 from tap_stripe_events.feed import Feed, FeedDenied, UpTo
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.object_table import API_VERSION
@@ -45,7 +45,7 @@ def test_an_idle_poll_is_one_request() -> None:
     reader.poll()
     stripe.requests.clear()
     assert reader.poll(whole=False) == 0
-    assert [each.path for each in stripe.requests] == [EVENTS]
+    assert [(each.path, each.reason) for each in stripe.requests] == [(EVENTS, "polls")]
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 201, 450])
@@ -198,7 +198,14 @@ def test_a_page_that_repeats_ends_with_an_error() -> None:
         return answer(type(request)(**{**vars(request), "parameters": parameters}))
 
     stripe._answer = same_again  # type: ignore[method-assign]
-    with pytest.raises(EndlessListError):
+    with pytest.raises(EndlessListError, match=r"came the same page again, ending with evt_\w+\..*If memory: is"):
+        Reader(stripe, "customer").poll()
+
+
+def test_a_feed_that_is_no_list_ends_with_an_error() -> None:
+    stripe = quiet_stripe()
+    stripe._answer = lambda request: stripe._taken(request, {"object": "customer"})  # type: ignore[method-assign]
+    with pytest.raises(NotAListError, match=r"/v1/events .*\(object: customer\)\. If memory: is"):
         Reader(stripe, "customer").poll()
 
 
@@ -500,6 +507,17 @@ def test_any_other_refusal_ends_the_run_and_says_of_what() -> None:
         Reader(stripe, "coupon").poll()
 
 
+def test_secrets_of_one_page_are_hidden_although_the_next_page_holds_none() -> None:
+    intent = {"id": "pi_1", "object": "payment_intent", "amount": 5, "client_secret": "pi_1_secret_2"}
+    stripe = quiet_stripe()
+    announce_changes(stripe, 150, created=NOW)
+    stripe.announce("payment_intent.created", intent, created=NOW + 5)
+    reader = Reader(stripe, "payment_intent")
+    reader.poll()
+    assert reader.values("payment_intent", "amount") == {"pi_1": 5}
+    assert "pi_1_secret_2" not in str(reader.items)
+
+
 @pytest.mark.parametrize("version", [API_VERSION, OLD_VERSION])
 def test_what_only_an_event_tells_is_stored_without_secrets(version: str) -> None:
     intent = {"id": "pi_1", "object": "payment_intent", "amount": 5, "client_secret": "pi_1_secret_2"}
@@ -528,13 +546,15 @@ def test_so_it_is_if_what_no_path_answers_changes_twice_in_a_second(shows_first:
     assert reader.values("coupon", "name") == {"c": "newer"}
 
 
-@pytest.mark.parametrize("refusal", [NO_PERMISSION, NOT_SET_UP])
-def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[int, str]) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "reason"), [(NO_PERMISSION, "the key lacks the permission rak_some_read"), (NOT_SET_UP, NOT_SET_UP[1])]
+)
+def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[int, str], reason: str) -> None:
     stripe = quiet_stripe()
     stripe.refusals[EVENTS] = refusal
     reader = Reader(stripe, "customer")
     assert reader.poll() == 0
-    assert [type(each) for each in reader.items] == [FeedDenied]
+    assert reader.items == [FeedDenied(reason=reason)]
     assert not reader.feed.polling
 
 

@@ -299,6 +299,39 @@ def test_moves_of_a_balance_are_asked_for_if_it_has_moved(
     assert reader.ids("customer_balance_transaction") == ({"cbtxn_0", "cbtxn_30"} if asked else set())
 
 
+def test_of_moves_before_the_start_date_nothing_is_read() -> None:
+    stripe = at(NOW, **{BALANCE: MOVES})
+    stripe.announce("customer.updated", customer(balance=5), previous={"balance": 0})
+    reader = Reader(stripe, "customer", "customer_balance_transaction", floor=NOW - 10)
+    reader.poll()
+    assert reader.ids("customer_balance_transaction") == {"cbtxn_0"}
+
+
+@pytest.mark.parametrize(("used", "asked"), [((), False), (("payment_intent_amount_details_line_item",), True)])
+def test_line_items_of_a_payment_are_asked_for_where_the_account_has_had_any(
+    used: tuple[str, ...], asked: bool
+) -> None:
+    path = "/v1/payment_intents/pi_1/amount_details_line_items"
+    stripe = at(NOW, **{path: [{"id": "li_1", "object": "payment_intent_amount_details_line_item"}]})
+    stripe.announce("payment_intent.created", {"id": "pi_1", "object": "payment_intent", "amount": 5})
+    reader = Reader(stripe, "payment_intent", "payment_intent_amount_details_line_item", used=used)
+    reader.poll()
+    assert stripe.asked() == [path] * asked
+
+
+def test_that_a_product_is_not_in_use_is_believed_for_a_minute() -> None:
+    features = "/v1/entitlements/features"
+    stripe = at(NOW, **{features: []})
+    reader = Reader(stripe, "product", "product_feature")
+    asked = []
+    for second in (NOW, NOW + 59, NOW + 60):
+        stripe.stripe_clock.now = second
+        stripe.announce("product.updated", {"id": "prod_1", "object": "product"}, created=second)
+        reader.poll()
+        asked.append(stripe.asked())
+    assert asked == [[features], [], [features]]
+
+
 def test_a_late_event_that_says_that_a_balance_moved_has_it_looked_at() -> None:
     stripe = at(NOW + 5, **{BALANCE: MOVES, "/v1/customers": [customer()]})
     stripe.announce("customer.updated", customer(balance=5), created=NOW, late_by=30, previous={"balance": 0})

@@ -137,6 +137,7 @@ def test_the_older_pages_of_a_whole_reading_do_not_keep_the_next_poll_waiting() 
     assert not any(isinstance(each, UpTo) for each in taken[1])
     assert not feed.polling
     assert feed.busy
+    assert [len(each) for each in feed.queues] == [0, 0, 1]
     stripe.announce("customer.created", {"id": "cus_new", "object": "customer"})
     feed.begin(NOW, whole=False)
     items = polling.go_on()
