@@ -547,7 +547,8 @@ def test_so_it_is_if_what_no_path_answers_changes_twice_in_a_second(shows_first:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "reason"), [(NO_PERMISSION, "the key lacks the permission rak_some_read"), (NOT_SET_UP, NOT_SET_UP[1])]
+    ("refusal", "reason"),
+    [(NO_PERMISSION, "the key lacks the permission rak_some_read"), (NOT_SET_UP, NOT_SET_UP[1].rstrip("."))],
 )
 def test_a_feed_that_may_not_be_read_ends_the_poll_and_says_so(refusal: tuple[int, str], reason: str) -> None:
     stripe = quiet_stripe()
