@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -385,14 +385,18 @@ def instant(text: str) -> datetime | None:
 
 
 def same_time(text: str) -> str:
-    """A time of day so that 12:00 and 12:00:00.0 are equal."""
+    """A time of day so that 12:00 and 12:00:00.0 are equal; a day may end at 24:00, which Python does not know."""
+    if text.startswith("24"):
+        return END_OF_DAY
     with contextlib.suppress(ValueError):
-        found = time.fromisoformat(text)
+        found = datetime.combine(date.min, time.fromisoformat(text))
         if (finer := FINER_THAN_MICROSECONDS.search(text)) is not None:
-            found = found.replace(microsecond=rounded_microseconds(finer[0]))
-        return found.isoformat()
+            found = found.replace(microsecond=0) + timedelta(microseconds=rounded_microseconds(finer[0]))
+        return found.time().isoformat() if found.date() == date.min else END_OF_DAY
     return text
 
+
+END_OF_DAY = "24:00:00"
 
 FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7,}")
 

@@ -143,7 +143,8 @@ def test_keys_that_differ_are_rows_of_their_own(load, rows, kind, spelled):
     [
         ("number", ["0", "-0", "0.00", "-0e5"]),
         ("date", ['"2026-01-01"', '"2026-01-01T00:00:00Z"', '"2026-01-01 00:00"']),
-        ("time", ['"12:00"', '"12:00:00"', '"12:00:00.0"', '"12:00:00Z"']),
+        ("time", ['"12:00"', '"12:00:00"', '"12:00:00.0"', '"12:00:00Z"', '"11:59:59.9999999"']),
+        ("time", ['"24:00"', '"24:00:00"', '"23:59:59.9999999"']),
     ],
 )
 def test_keys_that_are_equal_to_postgres_are_one_row(load, rows, kind, spelled):
