@@ -73,6 +73,25 @@ def test_a_list_of_another_stream_with_the_same_id_is_no_concern(load, rows):
     assert rows("SELECT id FROM stripe.tier WHERE _sdc_deleted_at IS NULL") == [("a",)]
 
 
+@pytest.mark.parametrize(("as_of", "lives"), [(99, True), (100, False), (101, False)])
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_list_that_is_older_than_the_start_of_a_finished_sweep_of_the_children_deletes_none(
+    load, rows, as_of, lives, hard_delete
+):
+    swept = line("a", 1) | {"version": millis(100)}
+    load(INVOICE, LINE, line("a", 1), swept, activate("line_item", millis(100)), state(), hard_delete=hard_delete)
+    load(INVOICE, LINE, invoice([], as_of), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("in_1", "a")] * lives
+
+
+@pytest.mark.parametrize(("as_of", "lives"), [(59, True), (60, False), (61, False)])
+def test_a_list_that_is_older_than_what_an_unfinished_sweep_saw_of_a_child_spares_it(load, rows, as_of, lives):
+    load(INVOICE, LINE, line("a", 1), state())
+    load(INVOICE, LINE, line("a", 60) | {"version": millis(50)}, state())
+    load(INVOICE, LINE, invoice([], as_of), state())
+    assert rows(LIVE) == [("in_1", "a")] * lives
+
+
 def test_a_stale_list_deletes_nothing(load, rows):
     load(INVOICE, LINE, invoice(["a", "b"], 5), line("a", 1), line("b", 1), state())
     load(INVOICE, LINE, invoice(["a"], 4), state())
