@@ -358,7 +358,11 @@ def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], b
     if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
         found = f"object: {str(answer.body.get('object'))[:40]}"
         raise NotAListError(path=answer.request.path, found=found, api_url=api_url)
-    return elements, answer.body.get("has_more") is True
+    more = answer.body.get("has_more")
+    if not isinstance(more, bool) and "limit" in answer.request.parameters:
+        # Taking it for the end could leave the rest out, and what is left out counts as gone.
+        raise NotAListError(path=answer.request.path, found=f"has_more: {str(more)[:40]}", api_url=api_url)
+    return elements, more is True
 
 
 def refused(request: Request, refusal: Refusal | None) -> RequestRefusedError:

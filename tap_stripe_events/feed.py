@@ -351,8 +351,10 @@ class Feed:
         for event in found:
             last = yield from self._take_listed(stretch, event, answer)
         news = stretch.count - news
-        if not more or last is None:
+        if not more:
             yield from self._end(stretch)
+        elif last is None:
+            raise endless(answer, "no event, although there are more", self._client.api_url)
         elif len(stretch.read) == length:
             raise endless(answer, f"the same page again, ending with {last}", self._client.api_url)
         elif stretch is self._rest:

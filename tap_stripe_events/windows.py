@@ -52,7 +52,11 @@ def move_cursor(window: Window, unit: Unit, found: list[StripeJson]) -> str | No
     window.fallbacks = [each["id"] for each in found[:-1] if isinstance(each.get("id"), str)][-CURSOR_TRIES:]
     times = [each["created"] for each in found if isinstance(each.get("created"), int)]
     newest_first = len(times) == len(found) and times == sorted(times, reverse=True)
-    if not newest_first or (window.oldest is not None and times[0] > window.oldest):
+    inside = all(
+        (window.start is None or each >= window.start) and (window.end is None or each < window.end) for each in times
+    )
+    # A server that does not filter by time would answer every part of a split window with the whole list.
+    if not newest_first or not inside or (window.oldest is not None and times[0] > window.oldest):
         window.ordered = False
     window.oldest = unit.last_created
     return None
