@@ -120,6 +120,7 @@ class Expectation:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     carried: set[tuple[str, Key]] = field(default_factory=set)  # whole in a field of a row that is required
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by table, the columns that name a parent
 
 
 class Oracle:
@@ -136,7 +137,7 @@ class Oracle:
         """Compute the rows that these objects are."""
         everything = list(objects)
         by_key = {(each.object, each.key): each for each in everything}
-        expectation = Expectation()
+        expectation = Expectation(parents={table(name): frozenset(columns) for name, columns in PARENTS.items()})
         for each in everything:
             name = table(each.object)
             cells = self.cells(each.object, each.body, self._parents(each))
@@ -369,7 +370,13 @@ def _table_differences(
         if stored["_sdc_as_of"] == GAP_FILLER:
             choices += copies.get(key, [])
         if choices:
-            yield from min((list(_cell_differences(name, key, cells, stored)) for cells in choices), key=len)
+            found = [list(_cell_differences(name, key, cells, stored)) for cells in choices]
+            # A copy does not say whose child it is; the row may know.
+            found[key in expected :] = [
+                [each for each in copied if each.column not in expectation.parents.get(name, ())]
+                for copied in found[key in expected :]
+            ]
+            yield from min(found, key=len)
         elif name not in FORGOTTEN:
             yield Difference(table=name, key=key, column="*", expected="no row", found="a row")
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 START = 1_790_000_000
 LONGER_THAN_LATE_SECONDS = 130.0
 MOST_WRONG = 12
+START_SECONDS = 1.5
+"""How long processes take to start."""
+
 FEW = 8
 """Objects of a type, in an account that is not of full size."""
 
@@ -225,6 +228,7 @@ class Simulation:
 
     def _run(self, phase: Phase) -> Ended:
         """Run ``tap | target`` once, with its troubles, and keep the state as a runner does."""
+        self._agenda.sleep(START_SECONDS)  # what the last run sent has arrived by then
         faults = SessionFaults(
             statements=dict(phase.statement_faults), commits=dict(phase.commit_faults), away=phase.database_away
         )
