@@ -14,7 +14,7 @@ from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import OpenWindow
 from tap_stripe_events.changes import CHILDREN, Change
 from tap_stripe_events.client import Answer, Request
-from tap_stripe_events.errors import EndlessListError, RequestRefusedError, UnfinishedListError
+from tap_stripe_events.errors import EndlessListError, NotAListError, RequestRefusedError, UnfinishedListError
 from tap_stripe_events.families import root_lists
 from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.objects import StripeList
@@ -163,6 +163,65 @@ def test_nothing_before_the_start_date_is_asked_for() -> None:
     items = read(stripe, whole(CHARGES), "charge", floor=NOW - 86_400 * 300)
     assert len(ids(items, "charge")) == 301
     assert all(each.parameters["created[gte]"] >= NOW - 86_400 * 300 for each in stripe.requests)
+
+
+def test_a_long_list_that_is_split_is_not_read_before_the_start_date() -> None:
+    floor = NOW - 600_000
+    stripe = StandInStripe({CHARGES: charges([NOW - 100 * each for each in range(8_000)])}, in_flight=16)
+    items = read(stripe, whole(CHARGES), "charge", floor=floor)
+    assert set(ids(items, "charge")) == {f"ch_{each}" for each in range(6_001)}
+    assert max(len(each.windows) for each in items if isinstance(each, WindowsMoved)) > 1
+    assert all(each.parameters["created[gte]"] >= floor for each in stripe.requests)
+
+
+@pytest.mark.parametrize("in_flight", [1, 4, 16])
+def test_a_list_is_split_into_no_more_windows_than_requests_may_be_in_flight(in_flight: int) -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW - 1000 * each for each in range(5_000)])}, in_flight=in_flight)
+    items = read(stripe, whole(CHARGES), "charge")
+    widest = max(len(each.windows) for each in items if isinstance(each, WindowsMoved))
+    assert widest <= in_flight
+    assert len(ids(items, "charge")) == 5_000
+
+
+def test_what_there_is_one_of_is_the_accounts_own() -> None:
+    stripe = StandInStripe({"/v1/balance": {"object": "balance", "available": [{"amount": 7}]}})
+    items = read(stripe, whole("/v1/balance"), "balance")
+    (record,) = records(items, "balance")
+    assert (record["account_id"], record["available"]) == ("acct_1", [{"amount": 7}])
+    assert items[-1] == ListClosed(root=root("/v1/balance"))
+
+
+def test_what_there_is_one_of_and_is_not_there_closes_its_list() -> None:
+    items = read(StandInStripe({}), whole("/v1/balance"), "balance")
+    (closed,) = items
+    assert (closed.root, closed.not_set_up) == (root("/v1/balance"), True)
+    assert closed.refused
+
+
+@pytest.mark.parametrize("path", ["/v1/payment_intents", "/v1/account"])
+def test_secrets_of_a_page_are_not_stored(path: str) -> None:
+    name = "account" if path == "/v1/account" else "payment_intent"
+    there = {"id": "x_1", "object": name, "created": NOW, "client_secret": "x_1_secret_2"}
+    items = read(StandInStripe({path: there if name == "account" else [there]}), whole(path), name)
+    assert ids(items, name) == ["x_1"]
+    assert "x_1_secret_2" not in str(items)
+
+
+def test_what_is_no_list_ends_the_run() -> None:
+    stripe = StandInStripe({CHARGES: {"object": "charge"}})
+    with pytest.raises(NotAListError, match=r"/v1/charges .*\(object: charge\)\. If memory: is"):
+        read(stripe, whole(CHARGES), "charge")
+
+
+def test_a_list_that_is_refused_while_more_of_its_pages_are_on_their_way_is_closed_once() -> None:
+    """The passes of prices are read side by side."""
+    stripe = StandInStripe({"/v1/prices": []})
+    stripe.refusals["/v1/prices"] = (403, "Having the 'rak_plan_read' permission would allow this.")
+    windows = whole("/v1/prices")
+    assert len(windows[root("/v1/prices")]) == 2
+    assert read(stripe, windows, "price") == [
+        ListClosed(root=root("/v1/prices"), refused="the key lacks the permission rak_plan_read")
+    ]
 
 
 def test_an_invoice_comes_after_its_lines_and_names_all_of_them() -> None:
