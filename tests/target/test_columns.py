@@ -3,6 +3,8 @@
 import pytest
 
 from target_postgres_stripe.columns import (
+    AS_OF,
+    SEQUENCE,
     ColumnType,
     column_name,
     column_type,
@@ -94,6 +96,15 @@ def test_the_key_comes_first_and_the_targets_own_columns_last():
         ("_sdc_as_of", "timestamptz"), ("_sdc_deleted_at", "timestamptz"), ("_sdc_table_version", "bigint"),
     ]  # fmt: skip
     assert shape.ordered
+
+
+def test_a_stream_and_its_properties_keep_their_names_beside_those_of_the_table():
+    schema = {"properties": {"xmin": {"type": "string"}, "_sdc_as_of": {"type": "string"}}}
+    shape = table_shape("a.b", schema, ["xmin"], metadata=False)
+    assert (shape.stream, shape.table) == ("a.b", "a_b")
+    assert [(column.property, column.name) for column in shape.columns] == [("xmin", "xmin_eafb2f50")]
+    assert shape.adds(AS_OF)
+    assert not shape.adds(SEQUENCE)
 
 
 def columns_of(schema, key, **settings):
@@ -188,6 +199,7 @@ def test_no_column_takes_the_place_of_a_system_column(name):
         ({"type": "string", "format": "date-time", "x-stripe-format": "decimal"}, "timestamptz"),
         ({"anyOf": [{"type": "boolean"}, {"type": "number"}]}, "jsonb"),
         ({"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "time"}]}, "text"),
+        ({"anyOf": [{"type": "string", "format": each} for each in ("date", "time", "date-time", "uuid")]}, "text"),
         (False, "jsonb"),
     ],
 )
