@@ -36,15 +36,13 @@ def charges(times: list[int]) -> list[dict[str, Any]]:
 
 
 def backfill(
-    stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, floor: int | None = None
+    stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, **how: Any
 ) -> Backfill:
-    return Backfill(client=stripe, windows=windows, selected=selected, account_id="acct_1", floor=floor)
+    return Backfill(client=stripe, windows=windows, selected=selected, account_id="acct_1", **how)
 
 
-def read(
-    stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, floor: int | None = None
-) -> list[Any]:
-    return list(drive(stripe, backfill(stripe, windows, *selected, floor=floor)))
+def read(stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *selected: str, **how: Any) -> list[Any]:
+    return list(drive(stripe, backfill(stripe, windows, *selected, **how)))
 
 
 def records(items: list[Any], stream: str) -> list[dict[str, Any]]:
@@ -148,7 +146,7 @@ def test_a_page_that_repeats_ends_with_an_error() -> None:
         return answer(replace(request, parameters=parameters))
 
     stripe._answer = stuck  # type: ignore[method-assign]
-    with pytest.raises(EndlessListError, match="does not page as Stripe does"):
+    with pytest.raises(EndlessListError, match=r"came the same page again, ending with ch_99\..*If memory: is Stripe"):
         read(stripe, whole(CHARGES), "charge")
 
 
@@ -163,6 +161,51 @@ def test_nothing_before_the_start_date_is_asked_for() -> None:
     items = read(stripe, whole(CHARGES), "charge", floor=NOW - 86_400 * 300)
     assert len(ids(items, "charge")) == 301
     assert all(each.parameters["created[gte]"] >= NOW - 86_400 * 300 for each in stripe.requests)
+
+
+def test_a_list_of_which_nothing_is_left_to_read_is_closed_at_once_and_once() -> None:
+    source = backfill(StandInStripe({}), {root(CHARGES): []}, "charge")
+    assert list(source.begin()) == [ListClosed(root=root(CHARGES))]
+    assert list(source.begin()) == []
+    assert not any(source.queues)
+
+
+def test_a_backfill_that_is_begun_twice_asks_once() -> None:
+    source = backfill(StandInStripe({}), whole(CHARGES), "charge")
+    assert list(source.begin()) == list(source.begin()) == []
+    assert sum(len(each) for each in source.queues) == 1
+
+
+@pytest.mark.parametrize("how", [{}, {"reason": "sweeps"}])
+def test_a_page_is_asked_for_for_a_reason(how: dict[str, str]) -> None:
+    stripe = StandInStripe({CHARGES: charges([NOW] * 250)})
+    read(stripe, whole(CHARGES), "charge", **how)
+    assert {(each.endpoint, each.reason) for each in stripe.requests} == {(CHARGES, how.get("reason", "lists"))}
+
+
+def test_the_lists_that_were_not_read_are_named() -> None:
+    source = backfill(StandInStripe({}), whole(CHARGES) | whole("/v1/refunds"), "charge", "refund")
+    with pytest.raises(UnfinishedListError, match=r"lists /v1/charges, /v1/refunds were not read"):
+        source.check_finished()
+
+
+def test_of_children_before_the_start_date_nothing_is_read() -> None:
+    path = "/v1/customers/cus_1/balance_transactions"
+    moves = [
+        {"id": f"cbtxn_{age}", "object": "customer_balance_transaction", "customer": "cus_1", "created": NOW - age}
+        for age in (0, 60, 61)
+    ]
+    there = {"id": "cus_1", "object": "customer", "created": NOW, "balance": 5}
+    stripe = StandInStripe(customer_lists([there]) | {path: moves})
+    items = read(stripe, whole("/v1/customers"), "customer", "customer_balance_transaction", floor=NOW - 60)
+    assert ids(items, "customer_balance_transaction") == ["cbtxn_0", "cbtxn_60"]
+
+
+@pytest.mark.parametrize("copied", [(), ("customer",)])
+def test_what_others_hold_whole_is_wanted_if_it_is_said_to_be(copied: tuple[str, ...]) -> None:
+    holder = {"id": "ch_1", "object": "charge", "created": NOW, "customer": {"id": "cus_1", "object": "customer"}}
+    items = read(StandInStripe({CHARGES: [holder]}), whole(CHARGES), "charge", copied=copied)
+    assert ids(items, "customer") == ["cus_1"] * len(copied)
 
 
 def test_a_long_list_that_is_split_is_not_read_before_the_start_date() -> None:
