@@ -176,7 +176,14 @@ class Bookmarks:
         return self._moment(stream, "listed_at")
 
     def begin_listing(
-        self, stream: str, second: int, floor: int | None = None, *, because: str = "", anew: bool = True
+        self,
+        stream: str,
+        second: int,
+        floor: int | None = None,
+        *,
+        because: str = "",
+        anew: bool = True,
+        events_from: int | None = None,
     ) -> None:
         """Note that a listing of the stream begins, of what was created since `floor`.
 
@@ -185,11 +192,13 @@ class Bookmarks:
             second: Now, on Stripe's clock.
             floor: The start date.
             because: Why.
-            anew: It is a backfill: what was in before does not count, the feed is followed from here on.
+            anew: It is a backfill: what was in before does not count.
+            events_from: From when the feed is followed then; from now on by default.
         """
         bookmark = self._change(stream)
         if anew:
-            bookmark["backfill_started_at"] = bookmark["events_as_of"] = iso(second)
+            bookmark["backfill_started_at"] = iso(second)
+            bookmark["events_as_of"] = iso(second if events_from is None else events_from)
             bookmark["backfill_finished_at"] = None
             bookmark.pop("refreshed_at", None)
             bookmark.pop("pending_from", None)

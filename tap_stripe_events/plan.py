@@ -75,6 +75,11 @@ def too_old(events_as_of: int, now: int) -> bool:
     return events_as_of < now - RETENTION_SECONDS + _MARGIN_SECONDS
 
 
+def reach(now: int) -> int:
+    """Return from when the feed is read after a gap: as early as it surely tells everything, with a day to spare."""
+    return now - RETENTION_SECONDS + 2 * _MARGIN_SECONDS
+
+
 def due(standing: Standing, now: int, rhythm: Rhythm) -> tuple[Task, str]:
     """Return what is due for a stream, and why.
 

@@ -12,7 +12,7 @@ from tap_stripe_events.families import brought_by_only, hung_on, names_by_stream
 from tap_stripe_events.listing import Warnings, listable
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import KeptBy, stream_name
-from tap_stripe_events.plan import Rhythm, Standing, Task, due, too_old
+from tap_stripe_events.plan import Rhythm, Standing, Task, due, reach, too_old
 
 _NOT_SET_UP_SECONDS = 60  # how long a refusal is believed though events tell of the product
 
@@ -84,7 +84,7 @@ class Standings:
         if as_of is None:
             self._bookmarks.follow_from(stream, second)
         elif too_old(as_of, second):
-            self._bookmarks.note_gap(stream, second)
+            self._bookmarks.note_gap(stream, reach(second))
             _logger.warning(
                 "%s: what Stripe announced from %s on has been forgotten, and no list shows it. "
                 "Rows of that time are in only where other objects hold them.",
@@ -193,11 +193,26 @@ class Standings:
                 continue
             task, reason = due(self._standing(name), second, rhythm)
             if task in {Task.BACKFILL, Task.SWEEP}:
-                bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=task is Task.BACKFILL)
+                bookmarks.begin_listing(
+                    stream,
+                    second,
+                    self._floor,
+                    because=reason,
+                    anew=task is Task.BACKFILL,
+                    events_from=self._events_from(name),
+                )
                 anew[name] = reason
             elif task is not Task.NOTHING:
                 partly[name] = task
         return under_way, anew, partly
+
+    def _events_from(self, name: str) -> int:
+        """Return from when the feed is followed beside a listing that begins anew.
+
+        Where a listing proves nothing about what it does not see, only events tell what is gone, as far as they reach.
+        """
+        second, as_of = self._stripe_clock.second(), self._bookmarks.events_as_of(stream_name(name))
+        return second if as_of is None or STRIPE_OBJECTS[name].complete else max(as_of, reach(second))
 
     def _standing(self, name: str) -> Standing:
         bookmarks, stream = self._bookmarks, stream_name(name)

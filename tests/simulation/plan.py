@@ -7,7 +7,7 @@ so that old seeds keep their meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -159,7 +159,7 @@ def make_plan(seed: int) -> Plan:
             "batch_size_rows": random.choice((1, 7, 100, 10_000, 10_000, 10_000)),
         },
         way_seconds=random.choice((0.001, 0.01, 0.05, 0.15)),
-        phases=tuple(_phase(random, selected) for _ in range(random.choice((1, 2, 2, 3, 4)))),
+        phases=_in_use(tuple(_phase(random, selected) for _ in range(random.choice((1, 2, 2, 3, 4))))),
     )
 
 
@@ -230,6 +230,11 @@ def _phase(random: Random, selected: frozenset[str]) -> Phase:
     if has("clock"):
         values["machine_error"] = random.choice((-7_200.0, -3.0, 0.7, 90.0, 7_200.0))
     return Phase(**values)
+
+
+def _in_use(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Products of which there are objects and events have been in use at first."""
+    return (replace(phases[0], not_set_up=frozenset()), *phases[1:])
 
 
 def _moment(random: Random) -> float:

@@ -196,6 +196,30 @@ def test_after_more_than_the_feed_remembers_everything_is_listed_again() -> None
     assert len(replica.ids("coupon")) == 249
 
 
+def prices() -> list[dict[str, Any]]:
+    """Two prices; of a price that is not listed nobody knows whether it is gone, or was made inline."""
+    return [{"id": f"price_{n}", "object": "price", "active": True, "created": NOW - DAY - n} for n in (1, 2)]
+
+
+def test_after_a_gap_events_tell_what_is_gone_where_no_list_can_as_far_as_they_reach() -> None:
+    replica, stripe = read_once("price", **{"/v1/prices": prices()})
+    stripe.at(35 * DAY).remove("price", 2)
+    assert replica.run(stripe.at(40 * DAY), "price", pace=SELDOM)
+    assert replica.ids("price") == {"price_1"}
+
+
+def test_what_is_gone_while_a_stream_is_refused_is_noticed_where_no_list_can_tell() -> None:
+    replica, stripe = read_once("price", **{"/v1/prices": prices()})
+    for path in ("/v1/prices", "/v1/prices/price_1"):
+        stripe.refusals[path] = NO_PERMISSION
+    replica.run(stripe.at(DAY), "price", pace=EVERY_RUN)
+    stripe.remove("price", 2)
+    replica.run(stripe.at(2 * DAY), "price", pace=EVERY_RUN)
+    stripe.refusals.clear()
+    assert replica.run(stripe.at(3 * DAY), "price", pace=EVERY_RUN)
+    assert replica.ids("price") == {"price_1"}
+
+
 def test_a_bookmark_that_is_set_back_a_day_replays_and_changes_nothing() -> None:
     replica, stripe = read_once()
     for number in range(120):
