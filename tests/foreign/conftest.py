@@ -139,3 +139,15 @@ def stripe_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def localstripe_program() -> Path:
+    """The command that starts localstripe."""
+    return installed(HOME / "localstripe" / "bin" / "localstripe")
+
+
+@pytest.fixture(scope="session")
+def other_target() -> Path:
+    """The command of MeltanoLabs' target-postgres."""
+    return installed(HOME / "target-postgres" / "bin" / "target-postgres")
