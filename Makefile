@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test fuzz soak foreign check format mutate generate psql stop clean
+.PHONY: help install demo run test simulate fuzz soak foreign check format mutate generate psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ run: $(INSTALLED)  ## your account: TAP_STRIPE_EVENTS_API_KEY=sk_… make run
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+simulate: $(INSTALLED)  ## accounts, pipes and troubles from seeds: make simulate SEEDS=1000, or SEED=123 for one, with its log
+	PYTHONPATH=tests:tests/e2e:tests/simulation $(BIN)/python tests/simulation/simulate.py \
+		$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 
 fuzz: EXAMPLES ?= 1000
 fuzz: $(INSTALLED)  ## new examples for the property tests: make fuzz EXAMPLES=10000
