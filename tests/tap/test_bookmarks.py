@@ -196,6 +196,19 @@ def test_what_a_listing_lacks_is_known_until_the_next_one_begins() -> None:
     assert bookmarks.not_read("refund") == {}
 
 
+def test_an_empty_state_lacks_nothing_and_refuses_nothing() -> None:
+    bookmarks = Bookmarks({})
+    assert bookmarks.lacking("/v1/charges") == []
+    assert bookmarks.streams_denied() == set()
+    assert bookmarks.listings() == {}
+    bookmarks.allow("charge")
+    assert bookmarks.denied("charge") is None
+
+
+def test_a_reason_to_list_that_is_no_text_is_none() -> None:
+    assert Bookmarks({"bookmarks": {"charge": {"listing_due": True}}}).listing_due("charge") is None
+
+
 def test_a_stream_of_which_more_is_wanted_is_not_backfilled() -> None:
     bookmarks = Bookmarks({})
     assert not bookmarks.backfilled("charge")

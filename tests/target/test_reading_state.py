@@ -9,6 +9,7 @@ from target_postgres_stripe.status import (
     NO_PROGRESS,
     Identity,
     announces_losses,
+    begins_anew,
     bookmarks_of,
     check_identity,
     check_not_ahead,
@@ -28,10 +29,21 @@ EARLY_TEXT, LATE_TEXT = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 def test_a_state_says_whose_it_is_and_how_far():
     state = {"account": {"id": "acct_1", "livemode": True}, "written_at": EARLY_TEXT, "polled_at": LATE_TEXT}
     assert identity_of(state) == Identity(account_id="acct_1", livemode=True, written_at=EARLY, polled_at=LATE)
-    assert identity_of({"account": {}}) == Identity()
+    for identifier in (None, 5):
+        assert identity_of({"account": {"id": identifier, "livemode": False}}) == Identity(livemode=False)
 
 
-@pytest.mark.parametrize("state", [None, [], "text", {}, {"account": None}, {"account": "acct_1"}, {"bookmarks": {}}])
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"bookmarks": {}},
+        *({"account": account} for account in (None, "acct_1", {}, {"id": "acct_1"}, {"id": "a", "livemode": "no"})),
+    ],
+)
 def test_a_state_of_another_tap_says_nothing_of_an_account(state):
     assert identity_of(state) is None
 
@@ -158,6 +170,21 @@ def test_a_stream_is_kept_by_events_once_it_is_loaded():
     assert is_kept_by_events(loaded)
     assert not is_kept_by_events(loaded | {"kept_by": "sweeps"})
     assert not is_kept_by_events(loaded | {"backfill_finished_at": None})
+
+
+@pytest.mark.parametrize(
+    ("before", "bookmark", "expected"),
+    [
+        (None, {"backfill_started_at": EARLY_TEXT}, True),
+        ({}, {"backfill_started_at": EARLY_TEXT}, True),
+        ({"backfill_started_at": EARLY_TEXT}, {"backfill_started_at": LATE_TEXT}, True),
+        ({"backfill_started_at": EARLY_TEXT}, {"backfill_started_at": EARLY_TEXT}, False),
+        ({"backfill_started_at": EARLY_TEXT}, {}, False),
+        (None, None, False),
+    ],
+)
+def test_a_stream_begins_anew_with_another_backfill(before, bookmark, expected):
+    assert begins_anew(before, bookmark) is expected
 
 
 @pytest.mark.parametrize(
