@@ -179,7 +179,7 @@ def key_values(name: str, json_object: StripeJson) -> tuple[str, ...] | None:
     """
     values = []
     for column in STRIPE_OBJECTS[name].key:
-        value = reference_id(json_object.get(column if column == "id" else column.removesuffix("_id")))
+        value = reference_id(json_object.get(column.removesuffix("_id")))
         if value is None and column == "id":
             return None
         values.append(value or "")

@@ -408,6 +408,19 @@ def test_a_refused_list_closes_and_the_others_go_on() -> None:
     assert refused in items
 
 
+def test_a_list_that_is_refused_at_a_later_page_is_closed_once_whatever_is_still_under_way() -> None:
+    customers = [customer(each) for each in range(150)]
+    stripe = StandInStripe(customer_lists(customers), in_flight=4)
+
+    def refuse_later_pages(request: Request) -> None:
+        if "starting_after" in request.parameters:
+            stripe.refusals["/v1/customers"] = (403, "needs 'rak_customer_read'")
+
+    stripe.before_answer = refuse_later_pages
+    items = read(stripe, whole("/v1/customers"), *CUSTOMER_FAMILY)
+    assert [each.root.path for each in items if isinstance(each, ListClosed)] == ["/v1/customers"]
+
+
 def test_a_refused_child_list_closes_alone() -> None:
     customers = [customer(each) for each in range(120)]
     stripe = StandInStripe(customer_lists(customers))

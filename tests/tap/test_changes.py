@@ -15,6 +15,7 @@ from tap_stripe_events.changes import (
     GAP_FILLER,
     Read,
     copy_as_of,
+    elements,
     field_value,
     key_values,
     read,
@@ -99,6 +100,33 @@ def test_what_stripe_sends_instead_of_a_list_inside_a_hash_stays_there(instead: 
     found = taken("payment_intent", id="pi_1", amount_details={"line_items": instead})
     assert found.change.record["amount_details"] == {"line_items": instead}
     assert found.lists == ()
+
+
+def test_a_list_deep_inside_a_hash_is_taken_out_of_it() -> None:
+    inner: Any = {"object": "list", "data": [], "has_more": False}
+    computed = {"upfront": {"amount_total": 5, "line_items": inner}, "recurring": {"amount_total": 6}}
+    found = taken("quote", id="qt_1", computed=computed)
+    assert found.change.record["computed"] == {"upfront": {"amount_total": 5}, "recurring": {"amount_total": 6}}
+    assert [(each.field, value) for each, value in found.lists] == [("computed.upfront.line_items", inner)]
+    assert computed["upfront"]["line_items"] is inner
+
+
+def test_what_is_null_is_null_in_its_column() -> None:
+    row = record("charge", id="ch_1", amount=None, currency=None, customer=None, metadata=None, paid=None)
+    assert [row[each] for each in ("amount", "currency", "customer_id", "metadata", "paid", "_extra")] == [None] * 6
+
+
+@pytest.mark.parametrize("identifier", [5, None, ["ch_1"]])
+def test_an_id_that_is_no_text_is_none(identifier: Any) -> None:
+    found = taken("charge", id=identifier)
+    assert found.id == ""
+    assert found.change.record["id"] is None
+
+
+@pytest.mark.parametrize("found", [None, "text", {}, 5])
+def test_an_embedded_list_without_elements_has_none(found: Any) -> None:
+    assert elements({"data": found}) == elements({}) == []
+    assert elements({"data": [{"id": "a"}, None, "b"]}) == [{"id": "a"}]
 
 
 def test_hashes_and_arrays_are_kept_exactly() -> None:
@@ -339,8 +367,7 @@ def test_secrets_are_never_in_a_record(name: str, fields: dict[str, Any]) -> Non
 def test_secrets_are_known_by_the_type_that_was_asked_for_too() -> None:
     found = read({"id": "ic_1", "number": "4242", "last4": "4242"}, "issuing.card", as_of=NOW)
     assert found is not None
-    assert "number" not in found.change.record
-    assert found.change.record["last4"] == "4242"
+    assert found.change.record == {"id": "ic_1", "last4": "4242", "_extra": None, AS_OF: NOW}
 
 
 def test_secrets_are_taken_out_of_events_too() -> None:

@@ -149,6 +149,13 @@ def test_an_older_delete_does_not_make_a_tombstone_older(load, rows):
     assert rows(LIVE) == []
 
 
+@pytest.mark.parametrize("batches", [in_one_batch, in_batches_of_one])
+def test_of_two_gap_fillers_the_first_stays_whatever_comes_with_the_second(load, rows, batches):
+    for messages in batches([record("customer", id="a", name=name, as_of=FILLER) for name in ("first", "second")]):
+        load(CUSTOMER, *messages, record("customer", id="b", name="real", as_of=1), state())
+    assert rows(LIVE) == [("a", "first"), ("b", "real")]
+
+
 def test_a_gap_is_filled_although_another_row_was_removed(load, rows):
     load(CUSTOMER, record("customer", id="removed", gone=1), state(), hard_delete=True)
     filler = record("customer", id="gap", name="f", as_of=FILLER)

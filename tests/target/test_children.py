@@ -92,6 +92,31 @@ def test_a_list_that_is_older_than_what_an_unfinished_sweep_saw_of_a_child_spare
     assert rows(LIVE) == [("in_1", "a")] * lives
 
 
+def test_a_parent_without_a_list_comes_with_one_that_has_one(load, rows):
+    bare = record("invoice", id="in_2", as_of=5)
+    load(INVOICE, LINE, line("a", 1), line("b", 1, "in_2"), state())
+    load(INVOICE, LINE, invoice([], 5), bare, state())
+    assert rows(LIVE) == [("in_2", "b")]
+    assert rows("SELECT key FROM stripe._children") == [(["in_1"],)]
+
+
+def test_a_list_counts_although_its_parents_have_brought_other_lists_since(load, rows):
+    discount = schema("discount", invoice_id=TEXT)
+    load(INVOICE, LINE, discount, invoice(["a"], 5), state())
+    load(INVOICE, LINE, discount, record("invoice", id="in_1", as_of=6, children={"discount": []}), state())
+    load(INVOICE, LINE, discount, line("a", 4), line("b", 4), record("discount", id="di_1", invoice_id="in_1", as_of=4))
+    assert rows(LIVE) == [("in_1", "a")]
+    assert rows("SELECT id FROM stripe.discount WHERE _sdc_deleted_at IS NULL") == []
+
+
+def test_children_are_found_by_their_parent_through_an_index(load, rows):
+    discount = schema("discount", invoice_id=TEXT)
+    load(INVOICE, discount, record("discount", id="di_1", invoice_id="in_1", as_of=1), state())
+    load(INVOICE, discount, record("invoice", id="in_1", as_of=2, children={"discount": []}), state())
+    found = rows("SELECT indexdef FROM pg_indexes WHERE schemaname = 'stripe' AND tablename = 'discount'")
+    assert any("(invoice_id)" in definition for (definition,) in found)
+
+
 def test_a_stale_list_deletes_nothing(load, rows):
     load(INVOICE, LINE, invoice(["a", "b"], 5), line("a", 1), line("b", 1), state())
     load(INVOICE, LINE, invoice(["a"], 4), state())
