@@ -87,3 +87,23 @@ def test_what_goes_with_its_parent_takes_along_only_what_is_its_own(load, rows, 
     load(*schemas, left, state(), hard_delete=hard_delete)
     live = "SELECT stripe_account_id, id FROM stripe.source_transaction WHERE _sdc_deleted_at IS NULL ORDER BY 1, 2"
     assert rows(live) == [("acct_a", "srctxn_2"), ("acct_b", "srctxn_1"), ("acct_b", "srctxn_2")]
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_what_a_sweep_did_not_bring_takes_along_what_its_own_rows_own(load, rows, hard_delete):
+    schemas = (
+        owning(schema("customer"), "source"),
+        owning(schema("source", customer_id=TEXT), "source_transaction"),
+        schema("source_transaction", source_id=TEXT),
+    )
+    for number in (1, 2):
+        load(
+            *schemas, record("customer", id=f"cus_{number}", as_of=1),
+            record("source", id=f"src_{number}", customer_id=f"cus_{number}", as_of=1),
+            record("source_transaction", id=f"srctxn_{number}", source_id=f"src_{number}", as_of=1), state(),
+            hard_delete=hard_delete,
+        )  # fmt: skip
+    swept = record("customer", id="cus_2", as_of=101, version=SWEEP)
+    load(*schemas, swept, activate("customer", SWEEP), state(), hard_delete=hard_delete)
+    for stream, left in (("customer", "cus_2"), ("source", "src_2"), ("source_transaction", "srctxn_2")):
+        assert rows(f"SELECT id FROM stripe.{stream} WHERE _sdc_deleted_at IS NULL") == [(left,)]
