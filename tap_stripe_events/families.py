@@ -100,6 +100,11 @@ def needed_roots(names: Collection[str]) -> tuple[StripeList, ...]:
     return tuple(each for each in root_lists() if each in needed)
 
 
+def shows_test_clocks(name: str, roots: frozenset[StripeList], *, livemode: bool) -> bool:
+    """Whether reading these root lists brings rows of a type that hang on a test clock; live accounts have none."""
+    return livemode or roots_of(name, optional=True) <= roots
+
+
 @cache
 def leads_to(a_list: StripeList) -> frozenset[str]:
     """Return the object types that reading a list can bring: its own, and their children's."""

@@ -12,7 +12,14 @@ from functools import cache
 from tap_stripe_events.backfill import ListClosed
 from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
 from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
-from tap_stripe_events.families import brought_unannounced, names_by_stream, needed_roots, root_lists, roots_of
+from tap_stripe_events.families import (
+    brought_unannounced,
+    names_by_stream,
+    needed_roots,
+    root_lists,
+    roots_of,
+    shows_test_clocks,
+)
 from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeList, stream_name
@@ -222,8 +229,7 @@ class Listing:
             return False  # what the list held while the product was in use need not be gone
         if self._floor is not None and any(root.created for root in roots_of(name)):
             return False
-        # What only an optional list brings hangs on a test clock, and live accounts have none.
-        return self._bookmarks.livemode or roots_of(name, optional=True) <= self._needed
+        return shows_test_clocks(name, self._needed, livemode=self._bookmarks.livemode)
 
 
 @cache

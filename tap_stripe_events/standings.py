@@ -8,7 +8,15 @@ from collections.abc import Collection
 
 from tap_stripe_events.bookmarks import Bookmarks
 from tap_stripe_events.clock import StripeClock, iso
-from tap_stripe_events.families import brought_by_only, hung_on, names_by_stream, own_lists, roots_of
+from tap_stripe_events.families import (
+    brought_by_only,
+    hung_on,
+    names_by_stream,
+    needed_roots,
+    own_lists,
+    roots_of,
+    shows_test_clocks,
+)
 from tap_stripe_events.listing import Warnings, listable
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import KeptBy, stream_name
@@ -212,7 +220,9 @@ class Standings:
         Where a listing proves nothing about what it does not see, only events tell what is gone, as far as they reach.
         """
         second, as_of = self._stripe_clock.second(), self._bookmarks.events_as_of(stream_name(name))
-        return second if as_of is None or STRIPE_OBJECTS[name].complete else max(as_of, reach(second))
+        roots = frozenset(needed_roots(self._selected))
+        proves = STRIPE_OBJECTS[name].complete and shows_test_clocks(name, roots, livemode=self._bookmarks.livemode)
+        return second if as_of is None or proves else max(as_of, reach(second))
 
     def _standing(self, name: str) -> Standing:
         bookmarks, stream = self._bookmarks, stream_name(name)

@@ -3,6 +3,7 @@
     make simulate SEEDS=1000        # seeds 0 to 999
     make simulate SEEDS=500-999
     make simulate SEED=123          # one, with all that it logs: how a failure is repeated
+    make simulate PROCESSES=1 …     # the same plans with real processes and sockets, in real time
 
 Prints each failure with the command that repeats it, a summary at the end, and exits with 1 if there was any. The same
 seed does the same everywhere: strings hash alike (``PYTHONHASHSEED``), and nothing looks at the machine's clock.
@@ -15,6 +16,7 @@ import gc
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import sys
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from fix_postgres import running_server
 from plan import ACCOUNTS, make_plan
+from processes import ProcessSimulation, ProcessWorld, make_process_world
 from simulation import Outcome, Simulation, make_world
 
 if TYPE_CHECKING:
@@ -57,13 +60,14 @@ def main() -> int:
     logging.getLogger("tap-stripe-events").addFilter(lambda record: not record.msg.startswith("Skipping deselected"))
     logging.basicConfig(level=logging.INFO if options.seed is not None else logging.CRITICAL + 1, stream=sys.stderr)
     began = time.monotonic()
-    worlds = [make_world(account) for account in range(ACCOUNTS)]
+    make = make_process_world if options.over_sockets else make_world
+    worlds: list[World | ProcessWorld] = [make(account) for account in range(ACCOUNTS)]
     gc.freeze()  # what all simulations begin with is not looked at again and again, and stays shared
     with running_server() as server:
         if options.seed is not None:
             print(pformat(make_plan(options.seed), width=120))
             outcome = _simulate(options.seed, worlds, _database(server.url, 0))
-            _print(options.seed, outcome)
+            _print(options.seed, outcome, over_sockets=options.over_sockets)
             return bool(outcome.wrong)
         total, failed = _simulate_all(options, server.url, worlds)
     seconds = time.monotonic() - began
@@ -81,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", default="100", help="how many, from 0 on; or FIRST-LAST")
     parser.add_argument("--seed", type=int, help="one seed, with its log")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--over-sockets", action="store_true", help="with real processes, in real time")
     parser.add_argument("--json", help="a file for the summary")
     return parser.parse_args()
 
@@ -90,7 +95,9 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last) + 1) if dash else range(int(first))
 
 
-def _simulate_all(options: argparse.Namespace, url: str, worlds: list[World]) -> tuple[Counter[str], int]:
+def _simulate_all(
+    options: argparse.Namespace, url: str, worlds: list[World | ProcessWorld]
+) -> tuple[Counter[str], int]:
     total: Counter[str] = Counter()
     failed = 0
     for slot in range(options.processes):
@@ -100,11 +107,13 @@ def _simulate_all(options: argparse.Namespace, url: str, worlds: list[World]) ->
         total.update(outcome.counts)
         if outcome.wrong:
             failed += 1
-            _print(seed, outcome)
+            _print(seed, outcome, over_sockets=options.over_sockets)
     return total, failed
 
 
-def _outcomes(seeds: Iterator[int], processes: int, url: str, worlds: list[World]) -> Iterator[tuple[int, Outcome]]:
+def _outcomes(
+    seeds: Iterator[int], processes: int, url: str, worlds: list[World | ProcessWorld]
+) -> Iterator[tuple[int, Outcome]]:
     """Run each seed in a process of its own, and yield what came of it."""
     free = list(range(processes))
     with selectors.DefaultSelector() as selector:
@@ -125,7 +134,7 @@ def _outcomes(seeds: Iterator[int], processes: int, url: str, worlds: list[World
                     os.kill(key.data.process, signal.SIGKILL)
 
 
-def _fork(seed: int, worlds: list[World], url: str) -> tuple[int, int]:
+def _fork(seed: int, worlds: list[World | ProcessWorld], url: str) -> tuple[int, int]:
     reading, writing = os.pipe()
     process = os.fork()
     if process:
@@ -149,12 +158,17 @@ def _reap(reading: int, child: Child) -> Outcome:
     return Outcome(wrong=told["wrong"], counts=Counter(told["counts"]))
 
 
-def _simulate(seed: int, worlds: list[World], url: str) -> Outcome:
+def _simulate(seed: int, worlds: list[World | ProcessWorld], url: str) -> Outcome:
     plan = make_plan(seed)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET client_min_messages = warning")
         connection.execute("DROP SCHEMA IF EXISTS stripe CASCADE")
-    simulation = Simulation(plan, worlds[plan.account], url)
+    world = worlds[plan.account]
+    simulation: Simulation | ProcessSimulation
+    if isinstance(world, ProcessWorld):
+        simulation = ProcessSimulation(plan, world, url, admin_url=_url_of("postgres", url))
+    else:
+        simulation = Simulation(plan, world, url)
     began = time.process_time()
     try:
         outcome = simulation.run()
@@ -165,9 +179,9 @@ def _simulate(seed: int, worlds: list[World], url: str) -> Outcome:
     return outcome
 
 
-def _print(seed: int, outcome: Outcome) -> None:
+def _print(seed: int, outcome: Outcome, *, over_sockets: bool) -> None:
     if outcome.wrong:
-        print(f"FAILED  make simulate SEED={seed}")
+        print(f"FAILED  make simulate {'PROCESSES=1 ' if over_sockets else ''}SEED={seed}")
         for each in outcome.wrong:
             print("    " + each.replace("\n", "\n    "))
     else:
@@ -184,7 +198,12 @@ def _database(url: str, slot: int) -> str:
 
 
 def _url(url: str, slot: int) -> str:
-    return url.replace("/postgres?", f"/simulation_{slot}?")
+    return _url_of(f"simulation_{slot}", url)
+
+
+def _url_of(database: str, url: str) -> str:
+    """The libpq URI of another database of the same server."""
+    return re.sub(r"/\w+\?", f"/{database}?", url)
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ class SimulatedTap(TapStripeEvents):
         """None: the simulation calls what a signal would."""
 
     def terminate(self) -> None:
-        """What SIGTERM does."""
-        if self._run is None:
+        """What SIGTERM does; before the run has begun, and the second time, it ends the process at once."""
+        if self._run is None or self._run.exit_code is not None:
             raise Killed
         self._handle_termination(TERMINATED - 128, None)
 
