@@ -32,6 +32,8 @@ from stripe_sandbox.histories import History
 from stripe_sandbox.messages import Request as HttpRequest
 from stripe_sandbox.sandbox import TEST_KEY, Service
 from stripe_sandbox.truth import truth_lines
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.object_table import STRIPE_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
