@@ -7,15 +7,18 @@ import os
 import shutil
 import subprocess
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from stripe_sandbox.sandbox import TEST_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from addresses import Address
 
@@ -151,3 +154,71 @@ def localstripe_program() -> Path:
 def other_target() -> Path:
     """The command of MeltanoLabs' target-postgres."""
     return installed(HOME / "target-postgres" / "bin" / "target-postgres")
+
+
+SCHEMA = "melty"
+_COLUMNS = """
+    SELECT table_name, column_name,
+           CASE data_type WHEN 'ARRAY' THEN udt_name ELSE data_type END
+    FROM information_schema.columns
+    WHERE table_schema = %s AND table_name NOT LIKE %s ESCAPE '='
+    ORDER BY table_name, column_name
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What a target left behind: the exit code of each run, the columns of each table, its rows."""
+
+    codes: list[int]
+    columns: dict[str, dict[str, str]]
+    rows: dict[str, list[str]]
+
+    def table(self, name: str) -> tuple[dict[str, str], list[str]]:
+        return self.columns[name], self.rows[name]
+
+
+def load_files(command: Path, files: Sequence[Path], database: str, directory: Path, **settings: Any) -> Left:
+    """Feed files to a target, one after another."""
+    config = directory / f"{command.name}.json"
+    config.write_text(json.dumps({"default_target_schema": SCHEMA, **settings}))
+    codes = []
+    for path in files:
+        with path.open("rb") as messages:
+            done = subprocess.run(
+                [command, "--config", config],
+                stdin=messages,
+                capture_output=True,
+                timeout=TIMEOUT_SECONDS,
+                cwd=directory,
+                check=False,
+            )
+        codes.append(min(done.returncode, 1))
+    return Left(codes=codes, **_read(database))
+
+
+def _read(database: str) -> dict[str, Any]:
+    columns: dict[str, dict[str, str]] = {}
+    rows: dict[str, list[str]] = {}
+    with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as session:
+        for table, column, kind in session.execute(_COLUMNS, (SCHEMA, "=_%")):
+            columns.setdefault(table, {})[column] = kind
+        for table, types in columns.items():
+            names = [name for name in types if not name.startswith("_sdc_") or name == "_sdc_deleted_at"]
+            wanted = [
+                sql.SQL("{} IS NOT NULL AS {}").format(sql.Identifier(each), sql.Identifier(each))
+                if each == "_sdc_deleted_at"
+                else sql.Identifier(each)
+                for each in names
+            ]
+            query = sql.SQL("SELECT to_jsonb(t)::text FROM (SELECT {} FROM {}) AS t ORDER BY 1").format(
+                sql.SQL(", ").join(wanted), sql.Identifier(SCHEMA, table)
+            )
+            rows[table] = [row[0] for row in session.execute(query)]
+    return {"columns": columns, "rows": rows}
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[..., Left]:
+    """Feeds files to a target and reads what it left behind."""
+    return load_files
