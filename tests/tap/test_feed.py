@@ -202,6 +202,16 @@ def test_a_page_that_repeats_ends_with_an_error() -> None:
         Reader(stripe, "customer").poll()
 
 
+def test_a_page_without_events_that_says_there_are_more_ends_with_an_error() -> None:
+    stripe = quiet_stripe()
+    body = {"object": "list", "data": [], "has_more": True}
+    stripe._answer = lambda request: stripe._taken(request, body)  # type: ignore[method-assign]
+    with pytest.raises(
+        EndlessListError, match=r"/v1/events.* came no event, although there are more\. .*If memory: is"
+    ):
+        Reader(stripe, "customer").poll()
+
+
 def test_a_feed_that_is_no_list_ends_with_an_error() -> None:
     stripe = quiet_stripe()
     stripe._answer = lambda request: stripe._taken(request, {"object": "customer"})  # type: ignore[method-assign]

@@ -98,6 +98,16 @@ def test_a_delete_that_is_older_than_what_a_sweep_saw_does_nothing(loaded, rows,
 
 
 @pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize(("gone", "lives"), [(99, True), (100, False), (101, False)])
+def test_a_delete_that_is_older_than_a_finished_sweep_that_brought_the_row_does_nothing(
+    loaded, rows, gone, lives, hard_delete
+):
+    loaded(COUPON, swept("a"), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
+    loaded(COUPON, record("coupon", id="a", gone=gone), state(), hard_delete=hard_delete)
+    assert rows(LIVE) == [("a", "x")] * lives
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
 def test_the_late_end_of_an_older_sweep_changes_nothing_for_a_newer_one(loaded, rows, hard_delete):
     loaded(COUPON, *(swept(name) for name in "abc"), state(), hard_delete=hard_delete)
     loaded(COUPON, activate("coupon", millis(50)), activate("coupon", SWEEP), state(), hard_delete=hard_delete)
