@@ -26,9 +26,9 @@ run: $(INSTALLED)  ## your account: TAP_STRIPE_EVENTS_API_KEY=sk_… make run
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n 2
 
-simulate: $(INSTALLED)  ## accounts, pipes and troubles from seeds: make simulate SEEDS=1000, or SEED=123 for one, with its log
+simulate: $(INSTALLED)  ## accounts, pipes and troubles from seeds: make simulate SEEDS=1000, SEED=123 for one, PROCESSES=1 as processes
 	PYTHONPATH=tests:tests/e2e:tests/simulation $(BIN)/python tests/simulation/simulate.py \
-		$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+		$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(PROCESSES),--over-sockets)
 
 fuzz: EXAMPLES ?= 1000
 fuzz: $(INSTALLED)  ## new examples for the property tests: make fuzz EXAMPLES=10000

@@ -35,7 +35,7 @@ class StripeAccount:
 
     def truth(self) -> list[StripeObject]:
         """Every object that is really there, with the fields that are shown on request."""
-        return [self._complete(each) for each in parse_truth(self.lines())]
+        return [self.complete(each) for each in parse_truth(self.lines())]
 
     def lines(self, *types: str) -> Iterable[bytes]:
         """The truth as the sandbox tells it, of all types or of some."""
@@ -94,7 +94,8 @@ class StripeAccount:
         requests: list[dict[str, Any]] = answer["requests"]
         return requests
 
-    def _complete(self, each: StripeObject) -> StripeObject:
+    def complete(self, each: StripeObject) -> StripeObject:
+        """An object with the fields that are shown on request."""
         fields = SHOWN_ON_REQUEST.get(each.object)
         if not fields:
             return each
