@@ -129,8 +129,7 @@ class StatePromise:
             ):
                 deleted = " (deleted)" if row.deleted else ""
                 yield f"{name} {key} is as of {row.as_of}{deleted}; {_told(covered, name, key)}"
-        for stream, bookmark in state.get("bookmarks", {}).items():
-            yield from self._check_status(stream, bookmark)
+        yield from self._check_status(state)
 
     def _is_remembered(self, name: str, key: Key, as_of: str) -> bool:
         """Whether something says why a row that came is not there: a deletion, or its parent's list."""
@@ -140,6 +139,12 @@ class StatePromise:
         ).fetchone()
         return bool(found and found[0])
 
+    def _check_status(self, state: dict[str, Any]) -> Iterator[str]:
+        recorded = dict(self._connection.execute("SELECT stream, bookmark FROM stripe._sync_status").fetchall())
+        for stream, bookmark in state.get("bookmarks", {}).items():
+            if recorded.get(stream) != bookmark:
+                yield f"_sync_status of {stream} is {recorded.get(stream)}, and the STATE printed says {bookmark}"
+
     def _sighted(self, name: str, key: Key) -> datetime:
         """As of when a listing has seen a row unchanged, which its own as-of does not tell."""
         found = self._connection.execute(
@@ -148,13 +153,6 @@ class StatePromise:
             (Jsonb(list(key)), name),
         ).fetchone()
         return found[0] if found and found[0] else GAP_FILLER
-
-    def _check_status(self, stream: str, bookmark: Any) -> Iterator[str]:
-        found = self._connection.execute(
-            "SELECT bookmark FROM stripe._sync_status WHERE stream = %s", (stream,)
-        ).fetchone()
-        if found is None or found[0] != bookmark:
-            yield f"_sync_status of {stream} is {found and found[0]}, and the STATE printed says {bookmark}"
 
 
 def _told(covered: list[dict[str, Any]], name: str, key: Key) -> str:

@@ -164,7 +164,7 @@ def make_plan(seed: int) -> Plan:
 
 def _selected(random: Random) -> frozenset[str]:
     """Mostly some types that people look at and some others, seldom all."""
-    if random.random() < 0.02:
+    if random.random() < 0.004:
         return frozenset(STRIPE_OBJECTS)
     popular = random.sample(POPULAR, random.randint(0, 6))
     others = random.sample(sorted(STRIPE_OBJECTS), random.randint(1, 6))
