@@ -409,8 +409,8 @@ def test_a_refused_list_closes_and_the_others_go_on() -> None:
 
 
 def test_a_list_that_is_refused_at_a_later_page_is_closed_once_whatever_is_still_under_way() -> None:
-    customers = [customer(each) for each in range(150)]
-    stripe = StandInStripe(customer_lists(customers), in_flight=4)
+    customers = [customer(each, balance=5) for each in range(150)]
+    stripe = StandInStripe(customer_lists(customers), in_flight=16)
 
     def refuse_later_pages(request: Request) -> None:
         if "starting_after" in request.parameters:

@@ -210,6 +210,14 @@ def test_moments_in_other_zones_are_compared_as_moments(load, rows):
     assert rows(LIVE) == [("c", "newer")]
 
 
+def test_without_a_key_every_record_is_a_row(load, rows):
+    log = schema("log", key=(), ordered=False, line=TEXT, number=INTEGER)
+    load(log, *(record("log", line=line, number=1) for line in ("a", "b", "a")), state())
+    load(log, record("log", number=2), state())
+    assert rows("SELECT line, number FROM stripe.log ORDER BY 2, 1") == [("a", 1), ("a", 1), ("b", 1), (None, 2)]
+    assert rows("SELECT count(*) FROM stripe.log WHERE _sdc_batched_at IS NULL") == [(0,)]
+
+
 def test_without_an_as_of_the_last_to_arrive_wins(load, rows):
     load(
         schema("customer", ordered=False, name=TEXT),
