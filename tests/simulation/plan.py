@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from stripe_sandbox.products import PRODUCTS
-from tap_stripe_events.families import owned_child_types
+from tap_stripe_events.families import asks_of
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 
 ACCOUNTS = 4
@@ -171,10 +171,16 @@ def _selected(random: Random) -> frozenset[str]:
     return _with_parents({*popular, *others})
 
 
+def _children(name: str) -> frozenset[str]:
+    """The types of which an object of this type has lists of its own."""
+    lists = (each for _, each in asks_of(name) if each.owned and each.parent == name)
+    return frozenset(child for each in lists for child in each.objects)
+
+
 def _with_parents(selected: set[str]) -> frozenset[str]:
     """With those whose lists say which children are gone: without them, only sweeps do."""
     while True:
-        owners = {name for name in STRIPE_OBJECTS if selected.intersection(owned_child_types(name))}
+        owners = {name for name in STRIPE_OBJECTS if selected & _children(name)}
         if owners <= selected:
             return frozenset(selected)
         selected = selected | owners
