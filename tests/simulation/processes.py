@@ -31,16 +31,16 @@ import checkers
 import psycopg
 import requests
 from checkers import StatePromise
+from comparison import wanted_types, wrong_cells
 from fix_sandbox import TIMEOUT_SECONDS, Http
-from oracle import Oracle, differences, key_of, parse_truth, table, table_names
+from oracle import Oracle, parse_truth, table, table_names
 from pipeline import LIST_AGAIN, Pipeline
 from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
 from process_pipes import MeltanoPipe, PlainPipe
 from process_troubles import Timeline, Troublemaker, plan_kills
-from rounds import ONLY_IN_EVENTS
 from simulation import FEW, LONGER_THAN_LATE_SECONDS, MOST_REQUESTS, MOST_WRONG, SEEN_BY_LISTS, START, Outcome
 from simulation import _is_troubled as is_troubled
-from stripe_account import SHOWN_ON_REQUEST, StripeAccount, busiest_second, busiest_seconds_by_endpoint
+from stripe_account import StripeAccount, busiest_second, busiest_seconds_by_endpoint
 
 from stripe_sandbox import deletions
 from stripe_sandbox.feed import FeedSettings
@@ -349,19 +349,12 @@ class ProcessSimulation:
 
     def _compare(self, when: str, *, without: frozenset[str] = frozenset()) -> None:
         """Compare every cell of the selected tables with the truth."""
-        if self.plan.feed.get("old_share"):
-            without |= ONLY_IN_EVENTS
-        selected = self.plan.selected
-        wanted = {*selected, *(("source",) if "source_transaction" in selected else ())}
-        oracle = Oracle(self._account.id)
-        plain = list(parse_truth(self._account.lines(*wanted)))
-        expectation = oracle.expect([self._account.complete(each) for each in plain])
-        for each in plain:
-            if each.object in SHOWN_ON_REQUEST:
-                cells = oracle.cells(each.object, each.body, {})
-                expectation.copies[each.object][key_of(each.object, cells)].append(cells)
-        tables = {table(name) for name in selected} - without
-        for each in differences(self._connection, expectation, tables=tables)[:MOST_WRONG]:
+        truth = parse_truth(self._account.lines(*wanted_types(self.plan)))
+        found = wrong_cells(
+            self._connection, self.plan, Oracle(self._account.id), truth, complete=self._account.complete,
+            without=without,
+        )  # fmt: skip
+        for each in found[:MOST_WRONG]:
             told = "; ".join(f"{one['at'] - START} {one['type']} {one['verb']}" for one in self._told_of(each.key))
             self.outcome.wrong.append(f"{when}: {each}  [{told}]")
 

@@ -1,0 +1,69 @@
+"""Every cell of the selected tables against the truth, as far as a plan lets it be known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from checkers import rows_of
+from oracle import GAP_FILLER, differences, key_of, table, table_names
+from rounds import ONLY_IN_EVENTS
+from stripe_account import SHOWN_ON_REQUEST
+
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import psycopg
+    from oracle import Difference, Expectation, Oracle, StripeObject
+    from plan import Plan
+
+
+def wanted_types(plan: Plan) -> set[str]:
+    """The types whose truth is needed: the selected ones, and what says which rows of theirs are listed."""
+    return {*plan.selected, *(("source",) if "source_transaction" in plan.selected else ())}
+
+
+def wrong_cells(
+    connection: psycopg.Connection[Any],
+    plan: Plan,
+    oracle: Oracle,
+    truth: Iterable[StripeObject],
+    *,
+    complete: Callable[[StripeObject], StripeObject],
+    without: frozenset[str] = frozenset(),
+) -> list[Difference]:
+    """Return every cell that is not what Stripe has.
+
+    Args:
+        connection: A session in the database.
+        plan: What was selected, and how the feed behaved.
+        oracle: Computes cells.
+        truth: Every object of the wanted types, without what is shown on request.
+        complete: Adds that to an object.
+        without: Tables to leave out.
+    """
+    if plan.feed.get("old_share"):
+        without |= ONLY_IN_EVENTS
+    plain = list(truth)
+    expectation = oracle.expect([complete(each) for each in plain])
+    for each in plain:  # a copy may lack what is shown on request
+        if each.object in SHOWN_ON_REQUEST:
+            cells = oracle.cells(each.object, each.body, {})
+            expectation.copies[each.object][key_of(each.object, cells)].append(cells)
+    tables = {table(name) for name in plan.selected} - without
+    found = differences(connection, expectation, tables=tables)
+    # A copy may come from within an object whose type is not selected, of which the truth was not asked.
+    rows = rows_of(connection, tables & table_names(connection))
+    fillers = {row for row, seen in rows.items() if seen.as_of == GAP_FILLER}
+    found = [each for each in found if each.expected != "no row" or (each.table, each.key) not in fillers]
+    if plan.has_gaps:  # what no list shows, or proves to be gone, only events tell, and some are forgotten
+        found = [each for each in found if _is_listed(each, expectation)]
+    return found
+
+
+def _is_listed(found: Difference, expectation: Expectation) -> bool:
+    """Whether lists tell what the row is, or that there is none."""
+    row = expectation.rows.get(found.table, {}).get(found.key)
+    return STRIPE_OBJECTS[names_by_stream()[found.table]].complete if row is None else row.required
