@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import BIN, Pipeline
-from simulated_pipe import Ended
+from simulated_pipe import TERMINATED, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,9 +102,11 @@ class PlainPipe:
         lines = self._pipeline.messages.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         written = [line for line in whole if line.startswith(b'{"type":"STATE"')]
+        # A tap whose reader is gone ends without a word, as in any pipe: the reader has said why.
+        broken = BrokenPipeError() if outcome.target_code else None
         ended = Ended(
             tap_code=outcome.tap_code, target_code=outcome.target_code,
-            tap_error=_failure(outcome.tap_log), target_error=_failure(outcome.target_log),
+            tap_error=_failure(outcome.tap_log) or broken, target_error=_failure(outcome.target_log),
             written=json.loads(written[-1])["value"] if written else None, printed=outcome.states, requests=0,
         )  # fmt: skip
         return Run(ended=ended, logs=outcome.logs, lines=whole)
@@ -208,6 +210,7 @@ class _MeltanoRun:
 
     def finish(self) -> Run:
         code = self._process.wait()
+        code = TERMINATED if code == -signal.SIGTERM else code  # it has no exit code of its own for that
         logs = self._log.read_text(errors="replace")
         error = ProcessFailedError(logs[-1_500:]) if code else None
         if not self._wait_for_the_rest():

@@ -370,7 +370,7 @@ class PromiseFromWithout(StatePromise):
     """What a STATE promises, looked at when a run is over.
 
     The target may have been killed after a commit and before it printed the STATE. So the STATE that counts is the
-    newest that ``_sync_status`` shows, which must be the last one printed or a later one.
+    one that ``_sync_status`` shows, which must be the last one printed or a later one.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -388,8 +388,8 @@ class PromiseFromWithout(StatePromise):
         self._shown = dict(self._status())
         first = len(written) - 1 - written[::-1].index(printed[-1]) if printed else 0
         committed = [each for each in written[first:] if self._is_shown(each)]
-        if committed:
-            yield from self.printed(committed[-1])
+        if committed:  # STATEs may differ in nothing that is stored: then it is the first of them for certain
+            yield from self.printed(committed[0])
         elif printed:
             yield f"_sync_status shows neither the last STATE that was printed nor a later one: {self._shown}"
 
