@@ -170,3 +170,17 @@ def test_a_bank_account_of_nobody_is_taken_from_the_payload() -> None:
     bank_account = {"id": "ba_1", "object": "bank_account", "customer": None, "account": None, "bank_name": "told"}
     stripe.announce("customer.source.updated", bank_account, version=OLD_VERSION)
     assert read(stripe).values("bank_account", "bank_name") == {"ba_1": "told"}
+
+
+def test_a_detached_card_needs_no_reading() -> None:
+    stripe = StandInStripe({})
+    stripe.announce("payment_method.detached", {"id": "card_1", "object": "payment_method"})
+    assert read(stripe).tombstones == {("payment_method", "card_1"): AT}
+    assert stripe.asked() == []
+
+
+def test_an_id_that_somebody_chose_is_one_part_of_a_path() -> None:
+    stripe = StandInStripe({})
+    stripe.announce("coupon.updated", {"id": "50% off/a?b", "object": "coupon"}, version=OLD_VERSION)
+    read(stripe)
+    assert stripe.asked() == ["/v1/coupons/50%25%20off%2Fa%3Fb"]

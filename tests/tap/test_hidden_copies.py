@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from replica import DAY, SELDOM, Replica
+from replica import DAY, SELDOM, Reader, Replica
 from stand_in import NOW, StandInStripe
+
+from tap_stripe_events.changes import AS_OF, GAP_FILLER
 
 PRICE = {"id": "price_inline", "object": "price", "active": True}
 ITEM = {"id": "si_1", "object": "subscription_item", "price": PRICE, "subscription": "sub_1"}
@@ -41,3 +43,12 @@ def test_what_has_no_list_at_all_is_found_where_it_is_held() -> None:
     replica = Replica()
     assert replica.run(stripe_on(0), "customer", "discount", pace=SELDOM)
     assert replica.ids("discount") == {"di_1"}
+
+
+def test_a_copy_that_an_event_holds_only_fills_a_gap() -> None:
+    stripe = StandInStripe({})
+    stripe.announce("subscription_item.updated", ITEM)
+    stripe.announce("customer.subscription.updated", LISTS["/v1/subscriptions"][0])
+    reader = Reader(stripe)
+    reader.poll()
+    assert {each[AS_OF] for each in reader.records("price")} == {GAP_FILLER}
