@@ -232,8 +232,11 @@ class Run:
     # The feed
 
     def _catch_up(self) -> Iterator[Item]:
-        """Read the feed until what it says is nearly the present, or Stripe's time runs away."""
-        for _ in range(_MOST_CATCH_UPS):
+        """Read the feed until what it says is nearly the present, or Stripe's time runs away.
+
+        A run that follows reads it once: it goes on polling anyway.
+        """
+        for _ in range(_MOST_CATCH_UPS if self._pace.poll_seconds is None else 1):
             if self._without_feed:
                 return
             self._begin_poll(whole=True)
@@ -331,6 +334,12 @@ class Run:
         return [*found, self._listing[1]] if self._listing is not None else found
 
     def _nothing_left(self) -> bool:
+        """Return whether the run has come to its end, or to the point where it follows.
+
+        What must be read again, which may be hundreds of objects after a pause, is read while it follows.
+        """
+        if self._pace.poll_seconds is not None:
+            return not self._feed.polling and self._listing is None
         idle = not self._feed.busy and self._listing is None and self._refreshes.backfill is None
         return idle and not self._refreshes.hinted(self._being_listed())
 
