@@ -19,6 +19,9 @@ WARM_UP_SECONDS = 20.0
 EPISODE_SECONDS = (5.0, 20.0)
 SHORT_EPISODE_SECONDS = (5.0, 9.0)
 CALM_SECONDS = (15.0, 25.0)
+RESTART_SECONDS = 15.0
+"""So much more calm after what ends the processes, so that the next fault is judged by itself."""
+
 LAST_CALM_SECONDS = 20.0
 
 LONG_RUN_SECONDS = 600.0
@@ -124,4 +127,5 @@ def schedule(seed: int, seconds: float, *, only: str = "") -> list[Episode]:
         length = 0.0 if kind.at_once else random.uniform(shortest, longest)
         episodes.append(Episode(number=len(episodes) + 1, kind=kind, begins=moment, seconds=length))
         moment += length + kind.trailing_seconds + random.uniform(*CALM_SECONDS)
+        moment += RESTART_SECONDS if kind.ends_processes else 0.0
     return episodes
