@@ -395,8 +395,8 @@ def _without_surrogates(value: Any) -> Any:
 
 def _refusal(status: int, body: Any, request_id: str) -> Refusal | None:
     error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return None
+    if not isinstance(error, dict) or "object" in body:
+        return None  # some objects have an `error` of their own, such as a query run that failed
     return Refusal(
         status=status,
         code=str(error.get("code") or error.get("type") or "no code")[:80],

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache
 
 LONGEST_WAIT_SECONDS = 30.0  # between two tries of one request, unless Stripe says how long
 _WINDOW_SECONDS = 1.0
@@ -24,6 +25,7 @@ _NOT_SET_UP = re.compile(
 )
 _ONE_OBJECT_ONLY = re.compile(r"could not find line items", re.IGNORECASE)
 _NOT_EXPANDABLE = re.compile(r"cannot be expanded", re.IGNORECASE)
+_PARAMETER = re.compile(r"\{[^}]*\}")
 _PERMISSION = re.compile(r"'(rak_[a-z0-9_]+)'")
 
 
@@ -149,19 +151,25 @@ class Budget:
     def delay(self, endpoint: str, now: float) -> float:
         """Return the seconds until a request to the endpoint may start; 0 if it may start now."""
         free = _free(self._all, now)
-        on_endpoint = self._endpoints.get(endpoint)
+        on_endpoint = self._endpoints.get(_unnamed(endpoint))
         if on_endpoint:
             free = max(free, _free(on_endpoint, now))
         return max(0.0, free - now)
 
     def reserve(self, endpoint: str, now: float) -> Start:
         """Count a request that leaves now; its owner notes when that really was, and the answer."""
-        start = Start(left=now)
+        start, name = Start(left=now), _unnamed(endpoint)
         self._all.append(start)
-        if endpoint not in self._endpoints:
-            self._endpoints[endpoint] = deque(maxlen=self._per_endpoint_second)
-        self._endpoints[endpoint].append(start)
+        if name not in self._endpoints:
+            self._endpoints[name] = deque(maxlen=self._per_endpoint_second)
+        self._endpoints[name].append(start)
         return start
+
+
+@cache
+def _unnamed(endpoint: str) -> str:
+    """Return an endpoint without the names of its parameters: `/v1/prices/{price}` and `/v1/prices/{id}` are one."""
+    return _PARAMETER.sub("{}", endpoint)
 
 
 def _free(starts: deque[Start], now: float) -> float:

@@ -128,6 +128,18 @@ def test_a_wrong_request_ends_the_run_with_stripes_words(
         make_stripe(full_sandbox.url).get(wrong)
 
 
+def test_an_object_with_an_error_of_its_own_is_no_refusal(
+    full_sandbox: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    runs = full_sandbox.account.store.table("scheduled_query_run")
+    failed = next(iter(runs.records.values()))
+    full_sandbox.run(lambda: full_sandbox.account.change(failed, {"error": {"message": "too long"}}, verb=None))
+    path = "/v1/sigma/scheduled_query_runs"
+    answer = make_stripe(full_sandbox.url).get(Request(path=f"{path}/{failed.key}", endpoint=f"{path}/{{id}}"))
+    assert answer.verdict is Verdict.TAKE
+    assert answer.body["error"] == {"message": "too long"}
+
+
 def test_a_missing_permission_is_an_answer(full_sandbox: Any, make_stripe: Callable[..., StripeClient]) -> None:
     stripe = make_stripe(full_sandbox.url, api_key="rk_test_some")
     answer = stripe.get(Request(path="/v1/charges", endpoint="/v1/charges"))

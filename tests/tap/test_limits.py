@@ -140,3 +140,10 @@ def test_a_request_that_is_never_answered_holds_nobody_up_for_long() -> None:
     budget = Budget(per_second=1, per_endpoint_second=1)
     budget.reserve("a", 100.0)
     assert budget.delay("b", 102.0) == 0.0
+
+
+def test_an_endpoint_is_one_whatever_its_parameters_are_called() -> None:
+    budget = Budget(per_second=100, per_endpoint_second=1)
+    budget.reserve("/v1/prices/{price}", 0.0).answered = 0.0
+    assert budget.delay("/v1/prices/{id}", 0.5) == 0.5
+    assert budget.delay("/v1/prices", 0.5) == 0.0
