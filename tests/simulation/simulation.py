@@ -356,6 +356,8 @@ class Simulation:
             self.outcome.wrong.append(f"a run without news took {ended.requests} requests: {asked}")
 
     def _check_drift(self) -> None:
+        if self.plan.account == WITH_TEST_CLOCKS and self.plan.is_refused_at_times:
+            return  # what hangs on test clocks is found when the customers may be read again, and no event says so
         for stream, rows in self._connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0"):
             self.outcome.wrong.append(f"_sync_status says that {rows} rows of {stream} had drifted")
 
