@@ -17,7 +17,7 @@ from plan import make_plan
 from simulated_pipe import Ended
 
 HERE = Path(__file__).parent
-SHARES = 8
+SHARES = 4
 SEEDS_OF_A_SHARE = 25
 FIRST = 1_000_000
 EARLY, LATE = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2))
