@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -238,6 +239,7 @@ def report(observed: Observed, findings: list[Finding]) -> str:
 
 def main(minutes: str = "30", seed: str = "1", only: str = "") -> int:
     """Soak, judge and tell."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left running
     directory = Path(tempfile.mkdtemp(prefix="soak-"))
     print(f"Soaking for {minutes} min with seed {seed} in {directory}", flush=True)
     observed = Soak(seconds=float(minutes) * 60, seed=int(seed), only=only, directory=directory).run()
