@@ -54,6 +54,7 @@ def test_days_of_a_busy_account_arrive_whole_and_never_fill_the_memory() -> None
     assert most["remembered"] <= 6_100
     assert reader.up_to == sorted(reader.up_to)
     assert reader.up_to[-1] == LAST
+    assert all(type(second) is int for second in reader.up_to)
     # What was read of a slice that turned out too full is read again.
     assert len(stripe.requests) < 4 * len(seconds) / 100
 
