@@ -42,7 +42,7 @@ from tap_stripe_events.fold import Announcement, Folded, Identity, Lookback
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
-from tap_stripe_events.objects import stream_name
+from tap_stripe_events.objects import EmbeddedList, stream_name
 from tap_stripe_events.plan import RETENTION_SECONDS
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
 from tap_stripe_events.windows import PAGE
@@ -193,7 +193,8 @@ class Feed:
         self._lookback_seconds = lookback
         self._floor = floor
         self._lookback = Lookback()
-        self._lists_told: dict[Identity, frozenset[str]] = {}  # object → child lists that its newest event held
+        # Object → the second as of which child lists of it were last told, and their paths. It may have changed since.
+        self._lists_told: dict[Identity, tuple[int, frozenset[str]]] = {}
         self._children_told: set[tuple[Identity, str, int]] = set()  # parent, its list, the second of a child's event
         self._requests: deque[Request] = deque()
         self._pages: deque[Request] = deque()  # the rest of a whole reading can wait
@@ -269,7 +270,7 @@ class Feed:
         """Forget what is not read again."""
         self._lookback.forget(before)
         self._lists_told = {
-            each: paths for each, paths in self._lists_told.items() if self._lookback.second_of(each) is not None
+            each: told for each, told in self._lists_told.items() if self._lookback.second_of(each) is not None
         }
         self._children_told = {each for each in self._children_told if each[2] >= before}
 
@@ -516,7 +517,12 @@ class Feed:
         source = Source(as_of=unit.as_of(0), secrets=secrets)
         read = self._gather.take_object(unit, name, told.json, source, self._gather.own_key(name))
         if read is not None and read.lists:
-            self._lists_told[told.identity] = frozenset(each.completed_by or "" for each, _ in read.lists)
+            self._note_lists(told.identity, told.created, [each for each, _ in read.lists])
+
+    def _note_lists(self, identity: Identity, second: int, lists: Collection[EmbeddedList]) -> None:
+        """Remember which child lists of an object are told as of a second, unless newer ones are."""
+        if second >= self._lists_told.get(identity, (second, ()))[0]:
+            self._lists_told[identity] = (second, frozenset(each.completed_by or "" for each in lists))
 
     def _why_read_again(self, folded: Folded) -> str | None:
         """Return why an event's payload is not the object; None if it is."""
@@ -547,7 +553,8 @@ class Feed:
         self._children_told |= found
         doubted: dict[Identity, frozenset[str]] = {}
         for identity, path, second in found:
-            if path in self._lists_told.get(identity, ()) and self._lookback.second_of(identity) == second:
+            told_at, paths = self._lists_told.get(identity, (0, frozenset()))
+            if told_at == second and path in paths:
                 doubted[identity] = doubted.get(identity, frozenset()) | {path}
         for parent in (each.newest for each in folded):
             for path in told_lists(parent):
@@ -585,7 +592,7 @@ class Feed:
         path, endpoint = found
         unit = self._unit(identity, cause, waits=True)
         # What is read in the second of its event counts as that event, and a child's event may follow in that second.
-        self._lists_told[identity] = frozenset(each.completed_by or "" for each in STRIPE_OBJECTS[name].embedded)
+        self._note_lists(identity, cause.as_of // 1000, STRIPE_OBJECTS[name].embedded)
         parameters: dict[str, Any] = {"limit": PAGE} if endpoint in list_paths() else {}
         if name not in self._unexpandable and (expand := self._gather.children.expand_one(name)):
             parameters["expand[]"] = expand

@@ -110,6 +110,30 @@ def test_a_parent_that_is_read_again_does_not_bring_back_a_child_that_went_in_th
     assert polling.reader.ids("bank_account") == {"ba_1"}
 
 
+def test_a_list_that_is_awaited_is_in_doubt_though_its_parent_has_changed_since() -> None:
+    """The newer event shows nothing of the list. So the one that was read just before the child came would be right."""
+    customer = {"id": "cus_1", "object": "customer"}
+    card = {"id": "card_1", "object": "card", "customer": "cus_1"}
+    path, sources = "/v1/customers/cus_1", "/v1/customers/cus_1/sources"
+
+    def there(*cards: dict[str, Any]) -> dict[str, Any]:
+        listed = {"object": "list", "data": list(cards), "has_more": False}
+        return {path: {**customer, "sources": listed}, sources: list(cards)}
+
+    stripe = stripe_at(NOW, **there())
+    stripe.held.add(path)
+    polling = Polling(stripe, "customer", "card")
+    stripe.announce("customer.updated", customer, version=OLD_VERSION)
+    polling.poll()
+    stripe.lists |= there(card)
+    stripe.announce("customer.source.created", card)
+    stripe.stripe_clock.now = NOW + 1
+    stripe.announce("customer.updated", customer)
+    polling.poll()
+    polling.release()
+    assert polling.reader.ids("card") == {"card_1"}
+
+
 def test_an_older_read_that_arrives_after_a_newer_event_changes_nothing() -> None:
     stripe = stripe_at(NOW + 5, **{"/v1/coupons": [{"id": "c", "object": "coupon", "name": "old"}]})
     stripe.held.add("/v1/coupons/c")
