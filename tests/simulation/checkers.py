@@ -188,6 +188,12 @@ def families(connection: psycopg.Connection[Any]) -> Iterator[str]:
                     yield f"{child} {identifier} of {parent} is there, and the newer list of its parent lacks it"
 
 
+def drift(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    """No listing had to mend what events should have kept right."""
+    for stream, rows in connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0"):
+        yield f"_sync_status says that {rows} rows of {stream} had drifted"
+
+
 def _has_column(connection: psycopg.Connection[Any], name: str, column: str) -> bool:
     statement = (
         "SELECT count(*) FROM information_schema.columns "

@@ -9,8 +9,9 @@ from oracle import GAP_FILLER, differences, key_of, table, table_names
 from rounds import ONLY_IN_EVENTS
 from stripe_account import SHOWN_ON_REQUEST
 
-from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.families import names_by_stream, roots_of
 from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.objects import KeptBy, StripeList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +24,27 @@ if TYPE_CHECKING:
 def wanted_types(plan: Plan) -> set[str]:
     """The types whose truth is needed: the selected ones, and what says which rows of theirs are listed."""
     return {*plan.selected, *(("source",) if "source_transaction" in plan.selected else ())}
+
+
+def told_in_part(plan: Plan) -> frozenset[str]:
+    """The tables of which events do not tell everything: where things change in silence, or are refused for a while.
+
+    What was refused is listed when it comes back, and what hangs on it. The rest must be right without.
+    """
+    if not plan.silent and not plan.is_refused_at_times:
+        return frozenset()
+    if any(each.not_set_up for each in plan.phases):
+        return frozenset(map(table, plan.selected))
+    refused = frozenset[str]().union(*(each.refused for each in plan.phases))
+    roots = frozenset[StripeList]().union(*(roots_of(name, optional=True) for name in refused))
+    return frozenset(
+        table(name)
+        for name in plan.selected
+        if name in refused
+        or roots_of(name, optional=True) & roots
+        or STRIPE_OBJECTS[name].kept_by is not KeptBy.EVENTS
+        or STRIPE_OBJECTS[name].partly
+    )
 
 
 def wrong_cells(

@@ -99,6 +99,14 @@ class Phase:
     list_everything: bool = False
     quiet_seconds: float = 0.0
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something may make the run fail, or end it otherwise than by itself."""
+        kills = (self.kill_tap_at, self.kill_target_at, self.kill_all_at, self.terminate_at, self.follow_seconds)
+        return bool(self.wire_faults or self.statement_faults or self.commit_faults or self.database_away) or kills != (
+            None,
+        ) * len(kills)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -31,18 +31,24 @@ import checkers
 import psycopg
 import requests
 from checkers import StatePromise
-from comparison import wanted_types, wrong_cells
+from comparison import told_in_part, wanted_types, wrong_cells
 from fix_sandbox import TIMEOUT_SECONDS, Http
 from oracle import Oracle, parse_truth, table, table_names
 from pipeline import LIST_AGAIN, Pipeline
-from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
+from plan import Phase, Plan
 from process_pipes import MeltanoPipe, PlainPipe
 from process_troubles import Timeline, Troublemaker, plan_kills
-from simulation import FEW, LONGER_THAN_LATE_SECONDS, MOST_REQUESTS, MOST_WRONG, SEEN_BY_LISTS, START, Outcome
-from simulation import _is_troubled as is_troubled
+from simulation import (
+    LONGER_THAN_LATE_SECONDS,
+    MOST_REQUESTS,
+    MOST_WRONG,
+    SEEN_BY_LISTS,
+    START,
+    Outcome,
+    make_account,
+)
 from stripe_account import StripeAccount, busiest_second, busiest_seconds_by_endpoint
 
-from stripe_sandbox import deletions
 from stripe_sandbox.feed import FeedSettings
 from stripe_sandbox.sandbox import Sandbox
 from tap_stripe_events.tap import TapStripeEvents
@@ -79,14 +85,8 @@ class ProcessWorld:
 
 
 def make_process_world(account: int) -> ProcessWorld:
-    """Make an account of every type of object, and a key that may read all of it."""
-    most = None if account == OF_FULL_SIZE else FEW
-    keys = {KEY: "account"}
-    sandbox = Sandbox(account="full", seed=account + 1, most=most, now=START, restricted_keys=keys)
-    if account != WITH_TEST_CLOCKS:
-        for clock in list(sandbox.account.store.table(TEST_CLOCK)):
-            deletions.delete_test_clock(sandbox.account, {"test_clock": clock.key}, {})
-    return ProcessWorld(sandbox=sandbox, catalog=_catalog())
+    """Make an account, and a key for which permissions come and go."""
+    return ProcessWorld(sandbox=make_account(Sandbox, account, restricted_keys={KEY: "account"}), catalog=_catalog())
 
 
 @cache
@@ -185,7 +185,7 @@ class ProcessSimulation:
             if phase.database_away:
                 stack.enter_context(self._troublemaker.away())
             ended = self._run(phase)
-        self._say(checkers.exit_codes(ended, troubled=is_troubled(phase), state=self._state()))
+        self._say(checkers.exit_codes(ended, troubled=phase.is_troubled, state=self._state()))
         self._account.clear_faults()
         self._account.let_time_pass(int(phase.quiet_seconds))
 
@@ -197,8 +197,8 @@ class ProcessSimulation:
         self._refuse(calm)
         self._account.let_time_pass(int(LONGER_THAN_LATE_SECONDS))
         self._calm_run(calm)
-        if not plan.silent and not plan.is_refused_at_times and not plan.has_gaps:
-            self._compare("without a sweep", without=SEEN_BY_LISTS)
+        if not plan.has_gaps:
+            self._compare("without a sweep", without=SEEN_BY_LISTS | told_in_part(plan))
         if not self.outcome.wrong:
             self._account.let_time_pass(int(LONGER_THAN_LATE_SECONDS))
             self._calm_run(replace(calm, list_everything=True))
@@ -209,7 +209,7 @@ class ProcessSimulation:
             if plan.tap_settings["sweep_interval_hours"] > 1 and plan.tap_settings["full_sweep_interval_days"]:
                 self._check_idle(ended)
             self._compare("after a run without news")
-            self._check_drift()
+            self._say(checkers.drift(self._connection))
             self._check_kept()
 
     def _calm_run(self, phase: Phase) -> Ended:
@@ -327,17 +327,13 @@ class ProcessSimulation:
         counts["states"] += len(ended.printed)
         counts["moves"] = len(self._told)
         counts["runs that failed"] += not ended.succeeded
-        counts["runs that were troubled"] += is_troubled(phase)
+        counts["runs that were troubled"] += phase.is_troubled
         return ended
 
     def _check_idle(self, ended: Ended) -> None:
         if ended.requests > 2 and not self.plan.silent:
             asked = Counter(each["endpoint"] for each in self._account.requests())
             self.outcome.wrong.append(f"a run without news took {ended.requests} requests: {asked}")
-
-    def _check_drift(self) -> None:
-        for stream, rows in self._connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0"):
-            self.outcome.wrong.append(f"_sync_status says that {rows} rows of {stream} had drifted")
 
     def _check_kept(self) -> None:
         stored = dict(self._connection.execute("SELECT stream, bookmark FROM stripe._sync_status").fetchall())

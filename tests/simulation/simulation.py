@@ -9,19 +9,18 @@ reading, faults, kills. Whoever joins later (a proxy, say) joins as one more of 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import checkers
 import msgspec
 import psycopg
 from agenda import Agenda
-from oracle import GAP_FILLER, Oracle, differences, parse_truth, table
+from comparison import told_in_part, wanted_types, wrong_cells
+from oracle import Oracle, parse_truth
 from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
-from rounds import ONLY_IN_EVENTS
 from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
 from simulated_stripe import SimulatedClient, SimulatedStripe
 from stripe_account import SHOWN_ON_REQUEST
@@ -32,14 +31,11 @@ from stripe_sandbox.histories import History
 from stripe_sandbox.messages import Request as HttpRequest
 from stripe_sandbox.sandbox import TEST_KEY, Service
 from stripe_sandbox.truth import truth_lines
-from tap_stripe_events.families import names_by_stream, roots_of
-from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import KeptBy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from oracle import Difference, Expectation, StripeObject
+    from oracle import StripeObject
 
 START = 1_790_000_000
 LONGER_THAN_LATE_SECONDS = 130.0
@@ -57,7 +53,7 @@ LOOK_EVERY = 5
 MOST_REQUESTS = 6_000
 """In one run: everything is listed with about 600, and troubles and children cost more."""
 
-_logger = logging.getLogger("simulation")
+AnyService = TypeVar("AnyService", bound=Service)
 
 
 @dataclass(kw_only=True)
@@ -105,16 +101,27 @@ class RememberingOracle(Oracle):
         return self._cells[name][1]
 
 
-def make_world(account: int) -> World:
-    """Make an account of every type of object."""
-    agenda = Agenda(START)
+def make_account(kind: type[AnyService], account: int, **options: Any) -> AnyService:
+    """Make an account of every type of object.
+
+    Args:
+        kind: A sandbox with a socket or without.
+        account: Which one.
+        options: More that the sandbox takes.
+    """
     most = None if account == OF_FULL_SIZE else FEW
-    service = Service(account="full", seed=account + 1, most=most, now=START, monotonic=agenda.monotonic)
+    service = kind(account="full", seed=account + 1, most=most, now=START, **options)
     if account != WITH_TEST_CLOCKS:
         for clock in list(service.account.store.table(TEST_CLOCK)):
             deletions.delete_test_clock(service.account, {"test_clock": clock.key}, {})
-    oracle = RememberingOracle(service.account.id)
-    return World(service=service, agenda=agenda, oracle=oracle)
+    return service
+
+
+def make_world(account: int) -> World:
+    """Make an account and its time."""
+    agenda = Agenda(START)
+    service = make_account(Service, account, monotonic=agenda.monotonic)
+    return World(service=service, agenda=agenda, oracle=RememberingOracle(service.account.id))
 
 
 class Simulation:
@@ -173,7 +180,7 @@ class Simulation:
         ended = self._run(phase)
         self._lives = False
         self._phase = None
-        self._say(checkers.exit_codes(ended, troubled=_is_troubled(phase), state=self._state))
+        self._say(checkers.exit_codes(ended, troubled=phase.is_troubled, state=self._state))
         self._stripe.go_right()
         self._quiet(phase.quiet_seconds)
 
@@ -192,7 +199,7 @@ class Simulation:
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(calm)
         if not plan.has_gaps:
-            self._compare("without a sweep", without=SEEN_BY_LISTS | self._told_in_part())
+            self._compare("without a sweep", without=SEEN_BY_LISTS | told_in_part(plan))
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(replace(calm, list_everything=True))
         self._compare("after everything was listed")
@@ -203,23 +210,6 @@ class Simulation:
                 self._check_idle(ended)
             self._compare("after a run without news")
             self._check_drift()
-
-    def _told_in_part(self) -> frozenset[str]:
-        """The tables of which events do not tell everything in this plan."""
-        plan = self.plan
-        if not plan.silent and not plan.is_refused_at_times:
-            return frozenset()
-        refused = frozenset[str]().union(*(each.refused for each in plan.phases))
-        if any(each.not_set_up for each in plan.phases) or refused:
-            # What was refused is listed when it comes back, and what hangs on it; the rest must be right without.
-            refused |= {name for name in plan.selected if roots_of(name, optional=True) & _roots(refused)}
-            refused |= {name for name in plan.selected if any(each.not_set_up for each in plan.phases)}
-        fully = {
-            name
-            for name in plan.selected - refused
-            if STRIPE_OBJECTS[name].kept_by is KeptBy.EVENTS and not STRIPE_OBJECTS[name].partly
-        }
-        return frozenset(table(name) for name in plan.selected - fully)
 
     def _calm_run(self, phase: Phase) -> Ended:
         ended = self._run(phase)
@@ -298,7 +288,7 @@ class Simulation:
             tap_code=code, target_code=target.code, tap_error=error, target_error=target.error,
             written=written[-1] if written else None, printed=printed, requests=len(self._stripe.arrivals) - before,
         )  # fmt: skip
-        self._look(everything=True)
+        self._look()
         self._check_run(target, ended, before)
         self._count(tap, ended, faults)
         return ended
@@ -354,13 +344,13 @@ class Simulation:
     def _take_printed(self, state: dict[str, Any]) -> None:
         self._states += 1
         self._say(self._promise.printed(state))
-        self._look(everything=self._states % LOOK_EVERY == 0)
+        if self._states % LOOK_EVERY == 0:
+            self._look()
 
-    def _look(self, *, everything: bool) -> None:
-        if everything:
-            self._say(self._backwards.look(checkers.rows_of(self._connection)))
-            if self._state is not None or self._states:
-                self._say(checkers.families(self._connection))
+    def _look(self) -> None:
+        self._say(self._backwards.look(checkers.rows_of(self._connection)))
+        if self._states:
+            self._say(checkers.families(self._connection))
 
     def _check_run(self, target: TargetProcess, ended: Ended, before: int) -> None:
         settings = self.plan.tap_settings
@@ -384,38 +374,17 @@ class Simulation:
     def _check_drift(self) -> None:
         if self.plan.account == WITH_TEST_CLOCKS and self.plan.is_refused_at_times:
             return  # what hangs on test clocks is found when the customers may be read again, and no event says so
-        for stream, rows in self._connection.execute("SELECT stream, drift FROM stripe._sync_status WHERE drift > 0"):
-            self.outcome.wrong.append(f"_sync_status says that {rows} rows of {stream} had drifted")
+        self._say(checkers.drift(self._connection))
 
     def _compare(self, when: str, *, without: frozenset[str] = frozenset()) -> None:
         """Compare every cell of the selected tables with the truth."""
-        if self.plan.feed.get("old_share"):
-            without |= ONLY_IN_EVENTS
-        wanted = {*self.plan.selected, *(("source",) if "source_transaction" in self.plan.selected else ())}
-        oracle = self._oracle
-        plain = [oracle.read(line) for chunk in truth_lines(self._account, wanted) for line in chunk.splitlines()]
-        expectation = oracle.expect([self._complete(each) for each in plain])
-        for each in plain:
-            if each.object in SHOWN_ON_REQUEST:
-                cells = oracle.cells(each.object, each.body, {})
-                expectation.copies[each.object][each.key,].append(cells)
-        tables = {table(name) for name in self.plan.selected} - without
-        found = differences(self._connection, expectation, tables=tables)
-        there = checkers.table_names(self._connection)
-        # A copy may come from within an object whose type is not selected, of which the truth was not asked.
-        fillers = {
-            row for row, seen in checkers.rows_of(self._connection, tables & there).items() if seen.as_of == GAP_FILLER
-        }
-        found = [each for each in found if each.expected != "no row" or (each.table, each.key) not in fillers]
-        if self.plan.has_gaps:  # what no list shows, or proves to be gone, only events tell, and some are forgotten
-            found = [each for each in found if self._is_listed(each, expectation)]
+        lines = (line for chunk in truth_lines(self._account, wanted_types(self.plan)) for line in chunk.splitlines())
+        found = wrong_cells(
+            self._connection, self.plan, self._oracle, map(self._oracle.read, lines), complete=self._complete,
+            without=without,
+        )  # fmt: skip
         for each in found[:MOST_WRONG]:
             self.outcome.wrong.append(f"{when}: {each}{self._told_of(each.key)}")
-
-    def _is_listed(self, found: Difference, expectation: Expectation) -> bool:
-        """Whether lists tell what the row is, or that there is none."""
-        row = expectation.rows.get(found.table, {}).get(found.key)
-        return STRIPE_OBJECTS[names_by_stream()[found.table]].complete if row is None else row.required
 
     def _complete(self, each: StripeObject) -> StripeObject:
         """An object with the fields that are shown on request."""
@@ -447,18 +416,3 @@ class Simulation:
             counts[f"database: {met}"] += 1
         if isinstance(tap._client, SimulatedClient):
             counts["retries"] += tap._client.retries.total()
-
-
-def _roots(names: frozenset[str]) -> frozenset[Any]:
-    return frozenset[Any]().union(*(roots_of(name, optional=True) for name in names))
-
-
-def _is_troubled(phase: Phase) -> bool:
-    """Whether something may make a run fail."""
-    return bool(
-        phase.wire_faults or phase.statement_faults or phase.commit_faults or phase.database_away
-        or phase.follow_seconds is not None
-    ) or any(
-        each is not None
-        for each in (phase.kill_tap_at, phase.kill_target_at, phase.kill_all_at, phase.terminate_at)
-    )  # fmt: skip
