@@ -49,6 +49,7 @@ class Standings:
     ) -> None:
         self._bookmarks = bookmarks
         self._selected = frozenset(selected)
+        self._needed = frozenset(needed_roots(self._selected))
         self._floor = floor
         self._stripe_clock = stripe_clock
         self._warnings = warnings
@@ -94,10 +95,11 @@ class Standings:
         elif too_old(as_of, second):
             self._bookmarks.note_gap(stream, reach(second))
             _logger.warning(
-                "%s: what Stripe announced from %s on has been forgotten, and no list shows it. "
+                "%s: what Stripe announced from %s to %s has been forgotten, and no list shows it. "
                 "Rows of that time are in only where other objects hold them.",
                 stream,
                 iso(as_of),
+                iso(reach(second)),
             )
 
     # What is followed
@@ -201,14 +203,9 @@ class Standings:
                 continue
             task, reason = due(self._standing(name), second, rhythm)
             if task in {Task.BACKFILL, Task.SWEEP}:
-                bookmarks.begin_listing(
-                    stream,
-                    second,
-                    self._floor,
-                    because=reason,
-                    anew=task is Task.BACKFILL,
-                    events_from=self._events_from(name),
-                )
+                again = task is Task.BACKFILL
+                since = self._events_from(name) if again else None
+                bookmarks.begin_listing(stream, second, self._floor, because=reason, anew=again, events_from=since)
                 anew[name] = reason
             elif task is not Task.NOTHING:
                 partly[name] = task
@@ -220,8 +217,8 @@ class Standings:
         Where a listing proves nothing about what it does not see, only events tell what is gone, as far as they reach.
         """
         second, as_of = self._stripe_clock.second(), self._bookmarks.events_as_of(stream_name(name))
-        roots = frozenset(needed_roots(self._selected))
-        proves = STRIPE_OBJECTS[name].complete and shows_test_clocks(name, roots, livemode=self._bookmarks.livemode)
+        livemode = self._bookmarks.livemode
+        proves = STRIPE_OBJECTS[name].complete and shows_test_clocks(name, self._needed, livemode=livemode)
         return second if as_of is None or proves else max(as_of, reach(second))
 
     def _standing(self, name: str) -> Standing:
