@@ -94,6 +94,18 @@ def test_a_bad_moment_that_does_not_end_is_a_clear_failure(
         make_stripe(sandbox.url, tries=2).get(CUSTOMERS)
 
 
+def test_every_try_takes_a_place_of_its_own_in_the_budget(
+    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+) -> None:
+    sandbox = make_sandbox("full")
+    connect(sandbox).control("faults", kind="bad_gateway", path="/v1/customers")
+    stripe = make_stripe(sandbox.url, tries=2)
+    stripe.submit(CUSTOMERS)
+    with pytest.raises(RetriesSpentError):
+        stripe.take(TAKE_SECONDS)
+    assert stripe.requests_sent == 2
+
+
 def test_an_unreachable_stripe_is_a_clear_failure(make_stripe: Callable[..., StripeClient]) -> None:
     with pytest.raises(RetriesSpentError, match=r"ConnectionError \(network\)"):
         make_stripe("http://127.0.0.1:9", tries=2).get(CUSTOMERS)
