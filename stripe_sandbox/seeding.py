@@ -270,7 +270,14 @@ def _created(account: Account, seed: _Seed) -> int:
 def _reconcile(account: Account) -> None:
     """What parents say of their children: balances, totals, latest ones, prices and values by which they are found."""
     store = account.store
+    given: set[str] = set()
     for customer in store.table("customer").records.values():
+        discount = store.get("discount", customer.body["discount"]) if customer.body["discount"] else None
+        if discount is None or discount.key in given:  # a customer's discount is nobody else's
+            account.change(customer, {"discount": None}, verb=None)
+        else:
+            given.add(discount.key)
+            account.change(discount, {"customer": customer.key}, verb=None)
         transactions = store.linked("customer_balance_transaction", "customer", customer.key)
         if transactions:
             transactions[-1].body["ending_balance"] = transactions[-1].body["ending_balance"] or -1
