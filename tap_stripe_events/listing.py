@@ -150,6 +150,7 @@ class Listing:
         self.move(root, ())
         if closed.refused is not None:
             self._warnings.refused(root.path, closed.refused, not_set_up=closed.not_set_up)
+        self._drop_ended()
         for stream in [each for each, roots in self._open.items() if root in roots]:
             if closed.refused is not None:
                 self._leave_out(stream, closed, closed.refused)
@@ -161,9 +162,15 @@ class Listing:
     def deny_children(self, denied: ChildListDenied) -> None:
         """Take in that a child list is refused."""
         self._warnings.refused(denied.path, denied.reason, not_set_up=denied.not_set_up)
+        self._drop_ended()
         for name in denied.objects:
             if stream_name(name) in self._open:
                 self._bookmarks.leave_out(stream_name(name), denied.path, denied.reason)
+
+    def _drop_ended(self) -> None:
+        """Let go of listings that ended elsewhere: an event told of an object that may not be read."""
+        for stream in [each for each in self._open if self._bookmarks.listing_since(each) is None]:
+            del self._open[stream]
 
     def _leave_out(self, stream: str, closed: ListClosed, reason: str) -> None:
         """Note what a stream's listing lacks without a list.

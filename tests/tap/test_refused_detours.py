@@ -6,6 +6,8 @@ import pytest
 from replica import DAY, EVERY_RUN, SELDOM, Replica
 from stand_in import NO_PERMISSION, NOW, StandInStripe
 
+from tap_stripe_events.client import Request
+
 LISTS: dict[str, Any] = {
     "/v1/account": {"id": "acct_own", "object": "account"},
     "/v1/accounts": [{"id": "acct_2", "object": "account", "created": NOW}],
@@ -126,3 +128,29 @@ def test_parents_that_nobody_selected_and_that_may_not_be_read_are_spoken_of(cap
     assert [
         each.getMessage() for each in caplog.records if "payment_link, of which the feed tells" in each.getMessage()
     ]
+
+
+# What is refused while it is listed
+
+
+def test_a_listing_in_which_an_event_met_a_refusal_too_proves_nothing() -> None:
+    charges = [{"id": f"ch_{number}", "object": "charge", "created": NOW - number} for number in range(3)]
+    customers = [{"id": f"cus_{number:04}", "object": "customer", "created": NOW - number} for number in range(1_500)]
+    lists: dict[str, Any] = {"/v1/charges": charges, "/v1/customers": customers, "/v1/test_helpers/test_clocks": []}
+    stripe, replica = StandInStripe(lists, in_flight=2), Replica(livemode=False)
+    selected = ("charge", "customer", "test_helpers.test_clock")
+    assert replica.run(stripe, *selected)
+    stripe.stripe_clock.now += DAY
+    stripe.refusals |= dict.fromkeys(("/v1/charges", "/v1/charges/ch_0"), NO_PERMISSION)
+
+    def announce(request: Request) -> None:
+        if request.path == "/v1/charges":  # it is refused while customers are still listed, who can lead to charges
+            stripe.before_answer = lambda _: None
+            stripe.announce("charge.updated", charges[0], version="2020-08-27")  # to be read again
+
+    stripe.before_answer = announce
+    assert replica.run(stripe, *selected)
+    assert "/v1/charges/ch_0" in {request.path for request in stripe.requests}
+    assert replica.ids("charge") == {"ch_0", "ch_1", "ch_2"}
+    assert replica.bookmark("charge")["denied"]
+    assert replica.bookmark("charge")["listing_started_at"] is None
