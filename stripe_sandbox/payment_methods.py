@@ -91,6 +91,7 @@ def detach(account: Account, method: Record) -> Record:
             400, "The payment method you provided is not attached to a customer so detachment is impossible."
         )
     method.facts["detached"] = True
+    method.facts.pop("test_clock", None)  # that was its customer's
     customer = account.store.get("customer", method.body["customer"])
     account.change(method, {"customer": None}, verb="detached")
     if customer is not None and customer.body["invoice_settings"]["default_payment_method"] == method.key:

@@ -204,6 +204,7 @@ def seed_full(account: Account, *, scale: int = 1, most: int | None = None) -> N
             body["test_clock"] = clocks[seed.number % len(clocks)]
         account.add(seed.object, body, facts=facts)
     add_singletons(account, generator, random)
+    _give_discounts(account)
     _reconcile(account)
     _seed_events(account, random)
 
@@ -267,17 +268,23 @@ def _created(account: Account, seed: _Seed) -> int:
     return account.now() - 40 * _DAY - spread * 5 * _DAY - len(seed.object) * 3600
 
 
-def _reconcile(account: Account) -> None:
-    """What parents say of their children: balances, totals, latest ones, prices and values by which they are found."""
-    store = account.store
+def _give_discounts(account: Account) -> None:
+    """A customer's discount is nobody else's."""
     given: set[str] = set()
-    for customer in store.table("customer").records.values():
-        discount = store.get("discount", customer.body["discount"]) if customer.body["discount"] else None
-        if discount is None or discount.key in given:  # a customer's discount is nobody else's
+    for customer in account.store.table("customer").records.values():
+        key = customer.body["discount"]
+        discount = account.store.get("discount", key) if key is not None and key not in given else None
+        if discount is None:
             account.change(customer, {"discount": None}, verb=None)
         else:
             given.add(discount.key)
             account.change(discount, {"customer": customer.key}, verb=None)
+
+
+def _reconcile(account: Account) -> None:
+    """What parents say of their children: balances, totals, latest ones, prices and values by which they are found."""
+    store = account.store
+    for customer in store.table("customer").records.values():
         transactions = store.linked("customer_balance_transaction", "customer", customer.key)
         if transactions:
             transactions[-1].body["ending_balance"] = transactions[-1].body["ending_balance"] or -1

@@ -70,6 +70,7 @@ def delete_source(account: Account, path: Mapping[str, str], _params: Params) ->
         account.delete(source)
     if method is not None:
         method.facts["detached"] = True
+        method.facts.pop("test_clock", None)
         account.change(method, {"customer": None}, verb="detached")
         if source.object == "card":
             account.delete(method, verb=None)

@@ -208,7 +208,8 @@ class Bookmarks:
             bookmark["listing_because"] = because
         bookmark["listing_started_at"] = iso(second)
         bookmark["listing_from"] = None if floor is None else iso(floor)
-        bookmark.pop("not_read", None)
+        if not_read := bookmark.pop("not_read", None):
+            bookmark["lacked"] = sorted({*bookmark.get("lacked", ()), *not_read})
 
     def abandon_listing(self, stream: str) -> None:
         """Note that the listing under way will not be finished: the next one begins anew, for the same reason."""
@@ -232,9 +233,29 @@ class Bookmarks:
         """Return the paths of the lists that the listing under way lacks, or the last one did, and why."""
         return dict(self._stream(stream).get("not_read") or {})
 
+    def leave_unused(self, stream: str, path: str) -> bool:
+        """Note that the listing under way goes without a list, since the account does not use the product.
+
+        Returns:
+            Whether it lacks nothing by that: no listing of the stream ever had that list.
+        """
+        never = self._stream(stream).get("never_used", ())
+        if path not in never and self.listed_at(stream) is None:
+            self._change(stream)["never_used"] = never = sorted({*never, path})
+        return path in never
+
+    def use_list(self, stream: str, path: str) -> None:
+        """Note that the listing under way has a list; maybe one of a product that the account did not use before."""
+        never = self._stream(stream).get("never_used", ())
+        if path in never:
+            bookmark = self._change(stream)
+            bookmark["never_used"] = [each for each in never if each != path]
+            bookmark["lacked"] = sorted({*bookmark.get("lacked", ()), path})
+
     def lacking(self, path: str) -> list[str]:
         """Return the streams whose last listing lacks what is in a list."""
-        return [stream for stream in self._state.get("bookmarks", {}) if path in self.not_read(stream)]
+        streams = self._state.get("bookmarks", {})
+        return [each for each in streams if path in self.not_read(each) or path in streams[each].get("never_used", ())]
 
     def finish_listing(self, stream: str, second: int) -> None:
         """Note that the listing under way is finished.
@@ -245,6 +266,8 @@ class Bookmarks:
         """
         bookmark = self._change(stream)
         bookmark["listed_at"] = bookmark["listing_started_at"]
+        if {*bookmark.pop("lacked", ())} - {*bookmark.get("not_read", ())}:
+            bookmark["made_up_at"] = bookmark["listed_at"]
         bookmark.pop("listed_from", None)
         if bookmark.get("listing_from") is not None:
             bookmark["listed_from"] = bookmark["listing_from"]
@@ -379,7 +402,8 @@ class Bookmarks:
         if not_set_up:
             bookmark["denied"]["not_set_up"] = True
         self._end_listing(stream)
-        bookmark.pop("not_read", None)
+        for key in ("not_read", "lacked"):
+            bookmark.pop(key, None)
 
     def allow(self, stream: str) -> None:
         """Note that Stripe lets the stream be read."""

@@ -101,6 +101,7 @@ class Listing:
             if STRIPE_OBJECTS[name].complete:
                 self._versions[stream] = began[stream] * 1000
         self.windows = self._windows({root for name in anew for root in roots_of(name, optional=True)})
+        self._read_before = {root for root, rest in self.windows.items() if not rest}
 
     def _roots(self, selected: Collection[str]) -> Iterator[StripeList]:
         """Yield the lists to read: those without which a stream is not whole, and those that add to it.
@@ -154,6 +155,8 @@ class Listing:
         for stream in [each for each, roots in self._open.items() if root in roots]:
             if closed.refused is not None:
                 self._leave_out(stream, closed, closed.refused)
+            elif root not in self._read_before:
+                self._bookmarks.use_list(stream, root.path)
             self._open[stream].discard(root)
             if not self._open[stream]:
                 del self._open[stream]
@@ -175,15 +178,19 @@ class Listing:
     def _leave_out(self, stream: str, closed: ListClosed, reason: str) -> None:
         """Note what a stream's listing lacks without a list.
 
-        That of a product that the account does not use holds nothing, so others can still bring all there is.
+        That of a product that the account does not use holds nothing, so others can still bring all there is. If it was
+        in use once, rows may be there of it.
         """
-        refused = {closed.root: reason}
-        if closed.not_set_up:
-            unused = self._unused.setdefault(stream, {})
-            unused |= refused
-            refused = unused if self._is_unused(stream) else {}
-        for root, why in refused.items():
-            self._bookmarks.leave_out(stream, root.path, why)
+        if not closed.not_set_up:
+            self._bookmarks.leave_out(stream, closed.root.path, reason)
+            return
+        unused = self._unused.setdefault(stream, {})
+        unused[closed.root] = reason
+        if not self._bookmarks.leave_unused(stream, closed.root.path):
+            self._bookmarks.leave_out(stream, closed.root.path, reason)
+        if self._is_unused(stream):
+            for root, why in unused.items():
+                self._bookmarks.leave_out(stream, root.path, why)
 
     def _is_unused(self, stream: str) -> bool:
         """Whether all that could bring a stream's rows are lists of products that the account does not use."""
@@ -217,11 +224,12 @@ class Listing:
         """Return why a stream counts as refused: a list of its own is, or all that lead to it."""
         name = names_by_stream()[stream]
         not_read = self._bookmarks.not_read(stream)
+        unused = {root.path: why for root, why in self._unused.get(stream, {}).items()}
         detours = {each.path for each in roots_of(name, optional=True) if name not in each.objects}
         for path, reason in not_read.items():
-            if path not in detours:
+            if path not in detours and path not in unused:
                 return reason
-        unread = not_read | {root.path: why for root, why in self._unused.get(stream, {}).items()}
+        unread = not_read | unused
         paths = [each.path for each in roots_of(name)]
         if all(path in unread for path in paths):
             return f"{paths[0]}, which it is found by, is refused: {unread[paths[0]]}"

@@ -11,6 +11,9 @@ fillers have the as-of of year 1; every other record comes from an event, or fro
 * before: the row already was as of the same time, give or take ``ANNOUNCED_BEFORE``. As-ofs are whole seconds on a
   clock that is known to a second, so there it cannot be told which of the two saw the newer object.
 
+Where a listing had to go without a list that Stripe refused, or that the account had no use for, the one that reads it
+finds what no event told: such a listing is judged when it is over, and its repairs count for nothing (``made_up_at``).
+
 What is then left is *drift*: added to ``drift`` of the stream in ``_sync_status``, with ``drift_found_at``, and logged
 with ids, never with values. The table survives restarts, so a repair of one run is judged in a later one.
 

@@ -298,7 +298,7 @@ class Loader:
         self, connection: psycopg.Connection[Any], changed: Mapping[str, status.Progress]
     ) -> list[drift.Drift]:
         """Which repairs are drift, now that the streams' bookmarks have changed (see drift.py)."""
-        waiting = self._mended & changed.keys()
+        waiting = {each for each in self._mended & changed.keys() if not status.may_make_up(changed[each].bookmark)}
         if not waiting:
             return []
         lapsed = {

@@ -36,6 +36,9 @@ KEPT_BY = "kept_by"
 
 EVENTS = "events"
 
+MADE_UP_AT = "made_up_at"
+"""When the last listing began that read a list which an earlier one had gone without."""
+
 POLLED_AT = "polled_at"
 """When the feed was last read in full."""
 
@@ -180,9 +183,19 @@ def is_kept_by_events(bookmark: Any) -> bool:
 
 
 def begins_anew(before: Any, bookmark: Any) -> bool:
-    """Whether the stream has begun to be loaded anew since an earlier bookmark; that may be over already."""
-    started = moment_of(bookmark, "backfill_started_at")
-    return started is not None and started != moment_of(before, "backfill_started_at")
+    """Whether the stream was loaded anew since an earlier bookmark, or a listing read what an earlier one had lacked.
+
+    Either may be over already.
+    """
+    moments = [(moment_of(before, field), moment_of(bookmark, field)) for field in ("backfill_started_at", MADE_UP_AT)]
+    return any(after is not None and after != earlier for earlier, after in moments)
+
+
+def may_make_up(bookmark: Any) -> bool:
+    """Whether the listing under way may read what an earlier one lacked, which then nobody announces."""
+    if not isinstance(bookmark, dict) or bookmark.get("listing_started_at") is None:
+        return False
+    return bool(bookmark.get("lacked") or bookmark.get("never_used"))
 
 
 def announces_losses(bookmark: Any) -> bool:

@@ -223,24 +223,12 @@ class Oracle:
         """Whether a list shows the object, so that it must be there."""
         if each.object not in self.listed and each.object not in SINGLE:
             return False
-        if each.object not in LISTED_BY_TEST_CLOCK and _hangs_on_a_test_clock_by_nobody(each, by_key):
-            return False
         hidden = HIDDEN.get(each.object)
         return not (hidden and hidden(each, by_key, self.account_id))
 
 
 SINGLE = frozenset({"balance", "balance_settings", "cash_balance", "tax.settings"})
 """Retrieved one by one, or inside their customer."""
-
-
-LISTED_BY_TEST_CLOCK = frozenset({"customer", "quote", "subscription"})
-"""What lists show of a test clock by itself; the rest is found by customers."""
-
-
-def _hangs_on_a_test_clock_by_nobody(each: StripeObject, everything: Mapping[tuple[str, str], StripeObject]) -> bool:
-    """Whether an object belongs to a test clock and to a customer who was deleted, by whom it was found."""
-    clock = each.body.get("test_clock") or each.facts.get("test_clock")
-    return clock is not None and ("customer", each.body.get("customer")) not in everything
 
 
 def _never(*_: Any) -> bool:

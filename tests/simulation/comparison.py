@@ -9,7 +9,7 @@ from oracle import GAP_FILLER, differences, key_of, table, table_names
 from rounds import ONLY_IN_EVENTS
 from stripe_account import SHOWN_ON_REQUEST
 
-from tap_stripe_events.families import names_by_stream, roots_of
+from tap_stripe_events.families import names_by_stream, needed_roots, roots_of, shows_test_clocks
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import KeptBy, StripeList
 
@@ -81,11 +81,18 @@ def wrong_cells(
     fillers = {row for row, seen in rows.items() if seen.as_of == GAP_FILLER}
     found = [each for each in found if each.expected != "no row" or (each.table, each.key) not in fillers]
     if plan.has_gaps:  # what no list shows, or proves to be gone, only events tell, and some are forgotten
-        found = [each for each in found if _is_listed(each, expectation)]
+        read = frozenset(needed_roots(plan.selected))
+        found = [each for each in found if _is_listed(each, expectation, read)]
     return found
 
 
-def _is_listed(found: Difference, expectation: Expectation) -> bool:
+def _is_listed(found: Difference, expectation: Expectation, read: frozenset[StripeList]) -> bool:
     """Whether lists tell what the row is, or that there is none."""
     row = expectation.rows.get(found.table, {}).get(found.key)
-    return STRIPE_OBJECTS[names_by_stream()[found.table]].complete if row is None else row.required
+    name = names_by_stream()[found.table]
+    return _proves_absence(name, read) if row is None else row.required
+
+
+def _proves_absence(name: str, read: frozenset[StripeList]) -> bool:
+    """Whether a listing shows every row of a type, given what is read: the account is in test mode."""
+    return STRIPE_OBJECTS[name].complete and shows_test_clocks(name, read, livemode=False)

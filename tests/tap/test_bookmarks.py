@@ -196,6 +196,41 @@ def test_what_a_listing_lacks_is_known_until_the_next_one_begins() -> None:
     assert bookmarks.not_read("refund") == {}
 
 
+def test_a_listing_that_reads_what_the_last_one_was_refused_has_made_up_for_it() -> None:
+    state: dict[str, Any] = {}
+    bookmarks = Bookmarks(state)
+    bookmarks.begin_listing("charge", START)
+    bookmarks.leave_out("charge", "/v1/charges", "no permission")
+    bookmarks.finish_listing("charge", START + 1)
+    for second in (100, 200):  # the first is refused as well
+        bookmarks.begin_listing("charge", START + second, anew=False)
+        assert state["bookmarks"]["charge"]["lacked"] == ["/v1/charges"]
+        if second == 100:
+            bookmarks.leave_out("charge", "/v1/charges", "no permission")
+        bookmarks.finish_listing("charge", START + second + 1)
+        assert "lacked" not in state["bookmarks"]["charge"]
+        assert state["bookmarks"]["charge"].get("made_up_at") == (None if second == 100 else iso(START + 200))
+
+
+def test_the_list_of_a_product_that_was_never_used_is_missed_once_it_was_read() -> None:
+    state: dict[str, Any] = {}
+    bookmarks = Bookmarks(state)
+    for second in (0, 100):
+        bookmarks.begin_listing("card", START + second)
+        assert bookmarks.leave_unused("card", "/v1/accounts")
+        bookmarks.finish_listing("card", START + second + 1)
+        assert bookmarks.lacking("/v1/accounts") == ["card"]
+    assert "made_up_at" not in state["bookmarks"]["card"]
+    bookmarks.begin_listing("card", START + 200)
+    bookmarks.use_list("card", "/v1/customers")
+    bookmarks.use_list("card", "/v1/accounts")
+    bookmarks.finish_listing("card", START + 201)
+    assert bookmarks.lacking("/v1/accounts") == []
+    assert state["bookmarks"]["card"]["made_up_at"] == iso(START + 200)
+    bookmarks.begin_listing("card", START + 300)
+    assert not bookmarks.leave_unused("card", "/v1/accounts")
+
+
 def test_an_empty_state_lacks_nothing_and_refuses_nothing() -> None:
     bookmarks = Bookmarks({})
     assert bookmarks.lacking("/v1/charges") == []

@@ -94,6 +94,26 @@ def test_rows_of_a_product_that_is_not_in_use_any_more_stay() -> None:
     assert replica.ids("account") == {"acct_own", "acct_1"}
 
 
+def test_so_do_rows_that_its_objects_led_to() -> None:
+    capabilities = [{"id": "transfers", "object": "capability", "account": "acct_2"}]
+    lists: dict[str, Any] = ACCOUNTS | {
+        "/v1/accounts": [{"id": "acct_2", "object": "account", "created": NOW}],
+        "/v1/accounts/acct_2/capabilities": capabilities,
+    }
+    stripe, replica = StandInStripe(lists), Replica()
+    assert replica.run(stripe, "capability", "customer", pace=EVERY_RUN)
+    for _ in range(2):
+        stripe.stripe_clock.now += DAY
+        stripe.refusals["/v1/accounts"] = NOT_SET_UP
+        assert replica.run(stripe, "capability", "customer", pace=EVERY_RUN)
+        assert replica.ids("capability") == {"transfers"}
+    stripe.stripe_clock.now += DAY
+    stripe.refusals.clear()
+    capabilities.clear()
+    assert replica.run(stripe, "capability", "customer", pace=EVERY_RUN)
+    assert replica.ids("capability") == set()
+
+
 def test_a_type_is_refused_if_one_of_its_lists_is_and_the_other_is_not_set_up() -> None:
     replica = Replica()
     stripe = accounts_at(0, accounts=NOT_SET_UP, account=NO_PERMISSION)

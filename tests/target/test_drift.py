@@ -185,3 +185,21 @@ def test_what_a_deletion_took_along_is_no_drift(loaded, drift, waiting, told):
     assert waiting() == ["a", "new"]
     loaded(known_to(TOO_LATE))
     assert drift() == (2, True)
+
+
+LISTING = {"listing_started_at": at(100)}
+
+
+@pytest.mark.parametrize("lacking", [{"lacked": ["/v1/accounts"]}, {"never_used": ["/v1/accounts"]}])
+def test_what_a_listing_finds_in_a_list_that_an_earlier_one_lacked_is_no_drift(loaded, drift, waiting, lacking):
+    loaded(known_to(90, **LISTING, **lacking), *MEND, known_to(TOO_LATE, **LISTING, **lacking))
+    assert waiting() == ["a", "c", "new"]  # a long listing: there is no telling yet
+    loaded(known_to(TOO_LATE + 1, listed_at=at(100), made_up_at=at(100)))
+    assert waiting() == []
+    assert drift() == (0, False)
+
+
+def test_if_it_had_to_go_without_that_list_again_it_is(loaded, drift):
+    loaded(*MEND, known_to(TOO_LATE, **LISTING, lacked=["/v1/accounts"]))
+    loaded(known_to(TOO_LATE + 1, listed_at=at(100)))
+    assert drift() == (3, True)

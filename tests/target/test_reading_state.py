@@ -17,6 +17,7 @@ from target_postgres_stripe.status import (
     identity_of,
     is_kept_by_events,
     latest_moments,
+    may_make_up,
     moment_of,
     moments_of,
     status_row,
@@ -180,10 +181,12 @@ def test_a_stream_is_kept_by_events_once_it_is_loaded():
         ({"backfill_started_at": EARLY_TEXT}, {"backfill_started_at": LATE_TEXT}, True),
         ({"backfill_started_at": EARLY_TEXT}, {"backfill_started_at": EARLY_TEXT}, False),
         ({"backfill_started_at": EARLY_TEXT}, {}, False),
+        ({"backfill_started_at": EARLY_TEXT}, {"backfill_started_at": EARLY_TEXT, "made_up_at": LATE_TEXT}, True),
+        ({"made_up_at": LATE_TEXT}, {"made_up_at": LATE_TEXT}, False),
         (None, None, False),
     ],
 )
-def test_a_stream_begins_anew_with_another_backfill(before, bookmark, expected):
+def test_a_stream_begins_anew_with_another_backfill_or_with_what_a_listing_had_lacked(before, bookmark, expected):
     assert begins_anew(before, bookmark) is expected
 
 
@@ -218,3 +221,19 @@ def test_a_row_of_the_status_tells_the_bookmark_in_columns():
         "furthest": {"listed_at": "2026-01-02T00:00:00+00:00"},
         "listed_at": "2026-01-01T00:00:00+00:00",
     }
+
+
+@pytest.mark.parametrize(
+    ("bookmark", "expected"),
+    [
+        ({"listing_started_at": EARLY_TEXT, "lacked": ["/v1/accounts"]}, True),
+        ({"listing_started_at": EARLY_TEXT, "never_used": ["/v1/accounts"]}, True),
+        ({"listing_started_at": EARLY_TEXT, "lacked": [], "never_used": []}, False),
+        ({"listing_started_at": EARLY_TEXT}, False),
+        ({"listing_started_at": None, "lacked": ["/v1/accounts"]}, False),
+        ({"never_used": ["/v1/accounts"]}, False),
+        (None, False),
+    ],
+)
+def test_only_a_listing_under_way_may_make_up_for_what_was_not_read(bookmark, expected):
+    assert may_make_up(bookmark) is expected
