@@ -46,9 +46,9 @@ class Folded:
     """What new events about one object amount to.
 
     Attributes:
-        newest: The newest event; of several in its second the one that Stripe lists first.
+        newest: The newest event; of several in its second the one that Stripe lists first, but not that of the creation.
         tied: There are several in its second, so that the payload may not be the last word.
-        first: It comes first in Stripe's list among those of its second, whether new or not.
+        first: It is the newest in that sense of all of its second, whether new or not.
         late: An event that was read before is newer: there is nothing new about the object itself.
         since: The second of the oldest new event.
         changed: All that they say has changed; None if one of them does not say.
@@ -67,7 +67,7 @@ class Lookback:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}  # event id → its second
-        self._newest: dict[Identity, tuple[int, str]] = {}  # object → second and id of its newest event
+        self._newest: dict[Identity, tuple[int, bool, str]] = {}  # object → its newest event: second, creation or not, id
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -96,13 +96,14 @@ class Lookback:
     def _folded(self, events: list[Announcement], position: dict[str, int]) -> Folded:
         latest = max(each.created for each in events)
         of_second = [each for each in events if each.created == latest]
-        newest = min(of_second, key=lambda each: position[each.id])
-        known, known_id = self._newest.get(newest.identity, (-1, ""))
-        if known < latest:
-            self._newest[newest.identity] = (latest, newest.id)
-        first = known < latest or (known == latest and position[newest.id] < position.get(known_id, len(position)))
-        if known == latest and first:
-            self._newest[newest.identity] = (latest, newest.id)
+        newest = min(of_second, key=lambda each: (_is_creation(each), position[each.id]))
+        known, known_creation, known_id = self._newest.get(newest.identity, (-1, False, ""))
+        first = known < latest or (
+            known == latest
+            and (_is_creation(newest), position[newest.id]) < (known_creation, position.get(known_id, len(position)))
+        )
+        if first:
+            self._newest[newest.identity] = (latest, _is_creation(newest), newest.id)
         says = [each.changed for each in events]
         return Folded(
             newest=newest,
@@ -122,3 +123,8 @@ class Lookback:
         """Forget the events of the seconds before one: they are not read again."""
         self._seen = {event_id: second for event_id, second in self._seen.items() if second >= before}
         self._newest = {identity: each for identity, each in self._newest.items() if each[0] >= before}
+
+
+def _is_creation(announced: Announcement) -> bool:
+    """Whether an event tells that its object was made, so that every other one about it is newer."""
+    return announced.type.endswith(".created")

@@ -11,11 +11,17 @@ from tap_stripe_events.fold import Announcement, Folded, Lookback
 
 
 def event(
-    name: str, created: int, *, of: str = "cus_1", changed: Iterable[str] | None = (), state: int | None = None
+    name: str,
+    created: int,
+    *,
+    of: str = "cus_1",
+    changed: Iterable[str] | None = (),
+    state: int | None = None,
+    what: str = "updated",
 ) -> Announcement:
     return Announcement(
         id=f"evt_{name}",
-        type="customer.updated",
+        type=f"customer.{what}",
         created=created,
         version="v",
         identity=("customer", of),
@@ -95,6 +101,17 @@ def test_what_is_listed_after_an_event_that_was_read_is_not_first() -> None:
     read(lookback, event("a", 10))
     found = read(lookback, event("a", 10), event("b", 10))["cus_1"]
     assert (found.tied, found.first) == (True, False)
+
+
+def test_the_creation_is_the_oldest_event_of_its_second_wherever_it_is_listed() -> None:
+    creation, update = event("a", 10, what="created"), event("b", 10)
+    assert read(Lookback(), creation, update)["cus_1"].newest.id == "evt_b"
+    for known, new in [(creation, update), (update, creation)]:
+        for shown in ([creation, update], [update, creation]):
+            lookback = Lookback()
+            read(lookback, known)
+            assert read(lookback, *shown)["cus_1"].first is (new is update)
+    assert read(Lookback(), event("c", 9, what="updated"), creation)["cus_1"].newest.id == "evt_a"
 
 
 def test_the_first_in_the_list_stays_known_when_others_of_its_second_show() -> None:
