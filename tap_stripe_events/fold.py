@@ -46,7 +46,7 @@ class Folded:
     """What new events about one object amount to.
 
     Attributes:
-        newest: The newest event; of several in its second the one that Stripe lists first, but not that of the creation.
+        newest: The newest event; of several in its second the one that Stripe lists first, the creation last.
         tied: There are several in its second, so that the payload may not be the last word.
         first: It is the newest in that sense of all of its second, whether new or not.
         late: An event that was read before is newer: there is nothing new about the object itself.
@@ -67,7 +67,7 @@ class Lookback:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}  # event id → its second
-        self._newest: dict[Identity, tuple[int, bool, str]] = {}  # object → its newest event: second, creation or not, id
+        self._newest: dict[Identity, tuple[int, bool, str]] = {}  # object → newest event: second, if a creation, id
 
     def __len__(self) -> int:
         return len(self._seen)
