@@ -134,8 +134,9 @@ class StatePromise:
     def _is_remembered(self, name: str, key: Key, as_of: str) -> bool:
         """Whether something says why a row is not there: a deletion, its parent's list, or a listing of all."""
         found = self._connection.execute(
-            "SELECT EXISTS (SELECT FROM stripe._tombstones WHERE (stream, key) = (%(name)s, %(key)s) AND as_of >= %(at)s)"
-            " OR EXISTS (SELECT FROM stripe._streams WHERE stream = %(name)s AND floor >= %(at)s)",
+            "SELECT EXISTS "
+            "(SELECT FROM stripe._tombstones WHERE (stream, key) = (%(name)s, %(key)s) AND as_of >= %(at)s) "
+            "OR EXISTS (SELECT FROM stripe._streams WHERE stream = %(name)s AND floor >= %(at)s)",
             {"name": name, "at": as_of, "key": Jsonb(list(key))},
         ).fetchone()
         return bool(found and found[0])
