@@ -14,7 +14,7 @@ from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import KeptBy, StripeList
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import psycopg
     from oracle import Difference, Expectation, Oracle, StripeObject
@@ -55,6 +55,7 @@ def wrong_cells(
     *,
     complete: Callable[[StripeObject], StripeObject],
     without: frozenset[str] = frozenset(),
+    begun_anew: bool = False,
 ) -> list[Difference]:
     """Return every cell that is not what Stripe has.
 
@@ -65,6 +66,7 @@ def wrong_cells(
         truth: Every object of the wanted types, without what is shown on request.
         complete: Adds that to an object.
         without: Tables to leave out.
+        begun_anew: The state was lost so far back that the feed was followed from a later second than before.
     """
     if plan.feed.get("old_share"):
         without |= ONLY_IN_EVENTS
@@ -80,10 +82,19 @@ def wrong_cells(
     rows = rows_of(connection, tables & table_names(connection))
     fillers = {row for row, seen in rows.items() if seen.as_of == GAP_FILLER}
     found = [each for each in found if each.expected != "no row" or (each.table, each.key) not in fillers]
-    if plan.has_gaps:  # what no list shows, or proves to be gone, only events tell, and some are forgotten
+    if plan.has_gaps or begun_anew:  # what no list shows, or proves to be gone, only events tell: some were not read
         read = frozenset(needed_roots(plan.selected))
         found = [each for each in found if _is_listed(each, expectation, read)]
     return found
+
+
+def forgets_the_feed(connection: psycopg.Connection[Any], state: Mapping[str, Any] | None) -> bool:
+    """Whether a state that is kept says less of some stream than that it is followed, though it was."""
+    if "_sync_status" not in {name for (name,) in connection.execute("SELECT tablename FROM pg_tables")}:
+        return False
+    followed = connection.execute("SELECT stream FROM stripe._sync_status WHERE events_as_of IS NOT NULL")
+    bookmarks = (state or {}).get("bookmarks", {})
+    return any(not bookmarks.get(stream, {}).get("events_as_of") for (stream,) in followed)
 
 
 def _is_listed(found: Difference, expectation: Expectation, read: frozenset[StripeList]) -> bool:

@@ -31,7 +31,7 @@ import checkers
 import psycopg
 import requests
 from checkers import StatePromise
-from comparison import told_in_part, wanted_types, wrong_cells
+from comparison import forgets_the_feed, told_in_part, wanted_types, wrong_cells
 from fix_sandbox import TIMEOUT_SECONDS, Http
 from oracle import Oracle, parse_truth, table, table_names
 from pipeline import LIST_AGAIN, Pipeline
@@ -124,6 +124,7 @@ class ProcessSimulation:
         self._random = Random(f"processes {plan.seed}")
         self._troublemaker = Troublemaker(database_url, admin_url, self._random)
         self._by_meltano = self._random.randrange(MELTANO_SHARE) == 0
+        self._begun_anew = False
         self._made: set[str] = set()
         self._told: list[dict[str, Any]] = []
         self._parts = 0
@@ -197,7 +198,7 @@ class ProcessSimulation:
         self._refuse(calm)
         self._account.let_time_pass(int(LONGER_THAN_LATE_SECONDS))
         self._calm_run(calm)
-        if not plan.has_gaps:
+        if not plan.has_gaps and not self._begun_anew:
             self._compare("without a sweep", without=SEEN_BY_LISTS | told_in_part(plan))
         if not self.outcome.wrong:
             self._account.let_time_pass(int(LONGER_THAN_LATE_SECONDS))
@@ -249,6 +250,7 @@ class ProcessSimulation:
             run = ending.result()
         if phase.kill_all_at is not None and run.ended.tap_code < 0:
             self._pipe.lose_states(phase.states_lost)
+            self._begun_anew |= forgets_the_feed(self._connection, self._pipe.state())
         return self._checked(phase, run)
 
     def _go_along(self, phase: Phase, started: Started, ending: Future[Run]) -> None:
@@ -348,7 +350,7 @@ class ProcessSimulation:
         truth = parse_truth(self._account.lines(*wanted_types(self.plan)))
         found = wrong_cells(
             self._connection, self.plan, Oracle(self._account.id), truth, complete=self._account.complete,
-            without=without,
+            without=without, begun_anew=self._begun_anew,
         )  # fmt: skip
         for each in found[:MOST_WRONG]:
             told = "; ".join(f"{one['at'] - START} {one['type']} {one['verb']}" for one in self._told_of(each.key))

@@ -18,7 +18,7 @@ import checkers
 import msgspec
 import psycopg
 from agenda import Agenda
-from comparison import told_in_part, wanted_types, wrong_cells
+from comparison import forgets_the_feed, told_in_part, wanted_types, wrong_cells
 from oracle import Oracle, parse_truth
 from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
 from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
@@ -144,6 +144,7 @@ class Simulation:
         self._account = world.service.account
         self._oracle = world.oracle
         self._history = History(self._account, Random(f"history {plan.seed}"), plan.changing, silent=plan.silent)
+        self._begun_anew = False
         self._state: dict[str, Any] | None = None
         self._connection = psycopg.connect(database_url, autocommit=True, options="-c timezone=UTC")
         self._backwards = checkers.NothingGoesBack(self._was_made)
@@ -198,7 +199,7 @@ class Simulation:
         calm = Phase()
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(calm)
-        if not plan.has_gaps:
+        if not plan.has_gaps and not self._begun_anew:
             self._compare("without a sweep", without=SEEN_BY_LISTS | told_in_part(plan))
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(replace(calm, list_everything=True))
@@ -284,6 +285,7 @@ class Simulation:
             printed = printed[: max(0, len(printed) - phase.states_lost)]
         if printed:
             self._state = printed[-1]
+        self._begun_anew |= forgets_the_feed(self._connection, self._state)
         ended = Ended(
             tap_code=code, target_code=target.code, tap_error=error, target_error=target.error,
             written=written[-1] if written else None, printed=printed, requests=len(self._stripe.arrivals) - before,
@@ -381,7 +383,7 @@ class Simulation:
         lines = (line for chunk in truth_lines(self._account, wanted_types(self.plan)) for line in chunk.splitlines())
         found = wrong_cells(
             self._connection, self.plan, self._oracle, map(self._oracle.read, lines), complete=self._complete,
-            without=without,
+            without=without, begun_anew=self._begun_anew,
         )  # fmt: skip
         for each in found[:MOST_WRONG]:
             self.outcome.wrong.append(f"{when}: {each}{self._told_of(each.key)}")
