@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --editable '.[embedded,sandbox]' --group dev --group meltano
+	$(BIN)/pip install --quiet --editable '.[embedded,sandbox,proxy]' --group dev --group meltano
 	@touch $@
 
 install: $(INSTALLED)  ## make the virtual environment

@@ -378,6 +378,11 @@ def refused(request: Request, refusal: Refusal | None) -> RequestRefusedError:
     )
 
 
+def is_live(api_key: str) -> bool:
+    """Whether a key is one of live mode."""
+    return "_live_" in api_key
+
+
 def may_hold_secrets(content: bytes) -> bool:
     """Whether a body holds a word that leads to a secret; most do not, and need no search."""
     return any(word in content for word in (b"secret", b"whsec_", b"issuing.card"))

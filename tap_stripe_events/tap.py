@@ -18,7 +18,7 @@ from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.client import TRIES, Request, StripeClient
+from tap_stripe_events.client import TRIES, Request, StripeClient, is_live
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
@@ -175,7 +175,7 @@ class TapStripeEvents(Tap):
         """
         if self._client is None:
             api_key = _checked_key(self.config["api_key"])
-            default = _LIVE_REQUESTS_PER_SECOND if _is_live(api_key) else _TEST_REQUESTS_PER_SECOND
+            default = _LIVE_REQUESTS_PER_SECOND if is_live(api_key) else _TEST_REQUESTS_PER_SECOND
             self._client = self.client_class(
                 api_key=api_key,
                 api_url=_checked_url(self.config["api_url"]),
@@ -217,7 +217,7 @@ class TapStripeEvents(Tap):
         """Ask whose key this is, and claim the state for that account and mode."""
         answer = self.client.get(Request(path="/v1/account", endpoint="/v1/account"))
         known = answer.verdict is Verdict.TAKE and isinstance(answer.body.get("id"), str)
-        bookmarks.claim(answer.body["id"] if known else None, livemode=_is_live(self.config["api_key"]))
+        bookmarks.claim(answer.body["id"] if known else None, livemode=is_live(self.config["api_key"]))
 
     def write_schemas_once(self) -> None:
         """Write all SCHEMAs before the first record: any stream may come across any other's records."""
@@ -350,10 +350,6 @@ class TapStripeEvents(Tap):
 def _fail(tap: type[Tap], error: TapError) -> NoReturn:
     tap.logger.critical("%s", error)
     sys.exit(1)
-
-
-def _is_live(api_key: str) -> bool:
-    return "_live_" in api_key
 
 
 def _checked_key(api_key: str) -> str:

@@ -67,15 +67,19 @@ def connection_string(settings: Mapping[str, Any]) -> str:
     return embedded.database_url()
 
 
-def connect(connection_text: str) -> psycopg.Connection[Any]:
-    """Open a session; a database that cannot be reached is tried again for half a minute.
+def connect(connection_text: str, *, patient: bool = True) -> psycopg.Connection[Any]:
+    """Open a session.
+
+    Args:
+        connection_text: As `connection_string` makes it.
+        patient: A database that cannot be reached is tried again for half a minute.
 
     Raises:
         DatabaseUnavailableError: It could not be opened.
     """
     parameters = SESSION | {name: str(value) for name, value in conninfo.conninfo_to_dict(connection_text).items()}
     try:
-        connection = open_session(parameters)
+        connection = open_session(parameters) if patient else open_once(parameters)
         for statement in SESSION_SETTINGS:
             connection.execute(statement)
         connection.commit()
@@ -111,6 +115,11 @@ def tell_waiting(details: Mapping[str, Any]) -> None:
 )
 def open_session(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
     """Open a session, with retries."""
+    return open_once(parameters)
+
+
+def open_once(parameters: Mapping[str, Any]) -> psycopg.Connection[Any]:
+    """Open a session, or fail at once."""
     return psycopg.connect(**parameters)
 
 

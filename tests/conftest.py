@@ -2,6 +2,6 @@
 
 import fuzzing
 
-pytest_plugins = ["fix_postgres", "fix_sandbox"]
+pytest_plugins = ["fix_postgres", "fix_sandbox", "fix_target"]
 
 fuzzing.load_profile()

@@ -1,0 +1,159 @@
+"""What an answer of Stripe's says: which objects it holds, and as of when. Pure.
+
+A write counts as the end of the second in which Stripe dated its answer, so that no event of an earlier second undoes
+it; a read as the beginning of the second in which it was asked for. A list that was read proves nothing about what is
+not in it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
+from tap_stripe_events.objects import parent_column
+
+Json: TypeAlias = dict[str, Any]
+
+_LISTS = frozenset({"list", "search_result"})
+_PAYMENT_REQUIRED = 402
+_EXPAND = re.compile(r"expand\[\d*\]")
+_PLACEHOLDER = re.compile(r"\{\w+\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A request and Stripe's answer to it.
+
+    Attributes:
+        method: The request's method.
+        path: Its path at Stripe, such as `/v1/customers`.
+        parameters: Those of its query and of its form, in order.
+        status: The answer's status.
+        version: The API version that it is rendered in; None if it does not say.
+        replayed: Stripe performed the request earlier, and repeats what it answered then.
+        dated: The second of its `Date`, in Unix time.
+        began: The second in which the request began, on Stripe's clock.
+        body: Its JSON; floats are `Decimal`.
+        secrets: It may hold what must not be stored.
+    """
+
+    method: str
+    path: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    status: int
+    version: str | None = None
+    replayed: bool = False
+    dated: int
+    began: int
+    body: Any
+    secrets: bool = True
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the request changed nothing."""
+        return self.method in {"GET", "HEAD"}
+
+    @property
+    def as_of(self) -> int:
+        """The moment that its objects are known to reflect, in milliseconds since the epoch."""
+        return self.began * 1000 if self.is_read else self.dated * 1000 + 999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """An object that an answer holds.
+
+    Attributes:
+        name: Its type, which has a table.
+        json: The object.
+        columns: Key and parent columns that only the request's path says.
+    """
+
+    name: str
+    json: Json
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def form_parameters(query: str, form: str) -> tuple[tuple[str, str], ...]:
+    """Return the parameters of a query and of a form."""
+    return tuple(pair for text in (query, form) for pair in parse_qsl(text, keep_blank_values=True))
+
+
+def told(answered: Answered) -> Iterator[Told]:
+    """Yield the objects that an answer says are so: its own, then those that the request had expanded in them."""
+    for json_object in _own(answered):
+        name = json_object.get("object")
+        if isinstance(name, str) and name in STRIPE_OBJECTS:
+            yield Told(name=name, json=json_object, columns=_columns(answered.path, name))
+        for path in _expanded(answered):
+            for found in _at(json_object, path):
+                yield Told(name=found["object"], json=found)
+
+
+def _own(answered: Answered) -> list[Json]:
+    """Return the object of an answer, the elements of a list, or the objects that a failed payment left behind."""
+    body = answered.body
+    if not isinstance(body, dict):
+        return []
+    if answered.status == _PAYMENT_REQUIRED:
+        error = body.get("error")
+        values = error.values() if isinstance(error, dict) else ()
+        return [each for each in values if isinstance(each, dict) and "object" in each]
+    if not 200 <= answered.status < 300:  # noqa: PLR2004 - success
+        return []
+    if body.get("object") in _LISTS:
+        data = body.get("data")
+        return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
+    return [body]
+
+
+def _expanded(answered: Answered) -> list[tuple[str, ...]]:
+    """Return the fields that the request had expanded, as paths within an object."""
+    paths = [value.split(".") for name, value in answered.parameters if _EXPAND.fullmatch(name)]
+    is_list = isinstance(answered.body, dict) and answered.body.get("object") in _LISTS
+    return [tuple(each[1:] if is_list and each[0] == "data" else each) for each in paths]
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Iterator[Json]:
+    """Yield the whole objects on the way along a path, outermost first."""
+    for position, part in enumerate(path):
+        value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, dict) and value.get("object") == "list":
+            value = value.get("data")
+            if part == "data":
+                continue
+        if isinstance(value, list):
+            rest = path[position + 1 :]
+            for each in value:
+                if isinstance(each, dict) and _is_whole(each):
+                    yield each
+                yield from _at(each, rest[1:] if rest[:1] == ("data",) else rest)
+            return
+        if isinstance(value, dict) and _is_whole(value):
+            yield value
+
+
+def _is_whole(value: Json) -> bool:
+    name = value.get("object")
+    return isinstance(value.get("id"), str) and isinstance(name, str) and name in STRIPE_OBJECTS
+
+
+def _columns(path: str, name: str) -> dict[str, str]:
+    """Return the columns that a path tells of an object: whose child it is."""
+    for pattern, column in _owning_paths(name):
+        if found := pattern.fullmatch(path):
+            return {column: found[1]}
+    return {}
+
+
+@cache
+def _owning_paths(name: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return the paths below which objects of a type are a parent's own, and the column that names the parent."""
+    return tuple(
+        (re.compile(_PLACEHOLDER.sub("([^/]+)", each.path, count=1) + r"(?:/[^/]+)?"), parent_column(each.parent))
+        for each in STRIPE_LISTS
+        if each.owned and each.parent is not None and name in each.objects and each.path.count("{") == 1
+    )

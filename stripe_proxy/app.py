@@ -1,0 +1,272 @@
+"""The ASGI application: what is passed on to Stripe and stored, and the proxy's own pages.
+
+An answer that may hold objects is read whole, stored, and only then sent; everything else streams. Whatever goes wrong
+beside Stripe's answer, the caller gets Stripe's answer: a payment is not made twice because of a proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
+
+import msgspec
+import psycopg
+
+from stripe_proxy.answers import Answered, form_parameters
+from stripe_proxy.callers import Account, Callers
+from stripe_proxy.errors import ForwardError, NotAppliedError, UnknownHostError
+from stripe_proxy.forward import Upstream, error_body, header, plain, to_caller
+from stripe_proxy.written import Writes
+from tap_stripe_events.client import StripeClient, may_hold_secrets
+from tap_stripe_events.clock import Clock, StripeClock
+from tap_stripe_events.errors import TapError
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from target_postgres_stripe.errors import TargetError
+
+if TYPE_CHECKING:
+    from stripe_proxy.database import Database, Sync
+    from stripe_proxy.settings import Settings
+    from stripe_proxy.writer import Writer
+
+Scope: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+APPLIED = b"stripe-proxy-applied"
+_ERROR = b"stripe-proxy-error"
+_FORM_BYTES_MAX = 1_000_000
+_SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
+_PAYMENT_REQUIRED = 402
+
+logger = logging.getLogger("stripe-proxy")
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """A request that is passed on.
+
+    Attributes:
+        method: Its method.
+        path: Its path at Stripe, as it was sent.
+        query: Its query, as it was sent.
+        headers: Its headers.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[bytes, bytes]]
+
+
+class App:
+    """The application. `open` and `close` frame its use, in the event loop that serves it.
+
+    Args:
+        settings: The settings.
+        database: Reads Postgres.
+        writer: Writes it.
+        client: The way to Stripe with the sync's own key; None if there is none.
+    """
+
+    def __init__(self, *, settings: Settings, database: Database, writer: Writer, client: StripeClient | None) -> None:
+        self._settings = settings
+        self._database = database
+        self._writer = writer
+        self._client = client
+        self._stripe_clock = StripeClock(Clock())
+        self._callers = Callers(api_key=settings.api_key, ask=self._ask_account)
+        self._sync: Sync | None = None
+        self._sync_read_at = float("-inf")
+
+    async def open(self) -> None:
+        """Begin."""
+        self._upstream = Upstream(timeout_seconds=self._settings.upstream_timeout_seconds)
+        self._writer.start()
+
+    async def close(self) -> None:
+        """End, when what was answered is stored."""
+        await self._upstream.close()
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._database.close)
+        if self._client is not None:
+            self._client.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "lifespan.startup":
+            await self.open()
+            await send({"type": "lifespan.startup.complete"})
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first, _, rest = scope["raw_path"].decode("latin-1").removeprefix("/").partition("/")
+        base = self._settings.hosts.get(first)
+        try:
+            if base is None:
+                raise UnknownHostError(host=first or "no host", known="api.stripe.com")
+            passed = Passed(
+                method=scope["method"],
+                path=f"/{rest}",
+                query=scope["query_string"].decode("latin-1"),
+                headers=scope["headers"],
+            )
+            await self._pass_on(base, passed, receive, send)
+        except ForwardError as error:
+            await _answer_error(send, error)
+
+    # To Stripe and back
+
+    async def _pass_on(self, base: str, passed: Passed, receive: Receive, send: Send) -> None:
+        began = self._stripe_clock.estimate()
+        body, form = await _body(passed, receive)
+        url = f"{base}{passed.path}" + (f"?{passed.query}" if passed.query else "")
+        async with self._upstream.request(passed.method, url, passed.headers, body) as response:
+            date = self._stripe_clock.heard(response.headers.get("Date")) if response.ok else None
+            headers = to_caller(response.raw_headers)
+            if not _may_hold_objects(passed, response.status, response.headers.get("Content-Type", "")):
+                await send({"type": "http.response.start", "status": response.status, "headers": headers})
+                async for chunk in response.content.iter_any():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body"})
+                return
+            content = await response.read()
+        try:
+            await self._store(passed, form, response.status, headers, content, began=began, dated=date)
+        except (NotAppliedError, TapError) as error:
+            logger.warning("%s %s: %s", passed.method, passed.path.split("/")[1:3], error)
+            headers.append((APPLIED, b"false"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if passed.method == "HEAD" else content})
+
+    async def _store(
+        self,
+        passed: Passed,
+        form: str,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        content: bytes,
+        *,
+        began: int,
+        dated: int | None,
+    ) -> None:
+        """Have in Postgres what an answer holds.
+
+        Raises:
+            NotAppliedError, TapError: It is not there.
+        """
+        text = plain(content, header(headers, b"content-encoding"))
+        try:
+            body = _decoder.decode(text or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise NotAppliedError(reason="it is no JSON that can be read") from None
+        sync = await self._whose()
+        whose = await self._callers.account(passed.headers, sync)
+        if whose is Account.OTHER:
+            return
+        answered = Answered(
+            method=passed.method,
+            path=unquote(passed.path),
+            parameters=form_parameters(passed.query, form),
+            status=status,
+            version=header(headers, b"stripe-version"),
+            replayed=header(headers, b"idempotent-replayed") == "true" or whose is Account.UNKNOWN,
+            dated=dated if dated is not None else self._stripe_clock.second(),
+            began=began,
+            body=body,
+            secrets=may_hold_secrets(text or b""),
+        )
+        writes = Writes(
+            client=self._client,
+            api_version=self._settings.api_version,
+            account_id=sync.account_id or "self",
+            selected=frozenset(names_by_stream()[each] for each in sync.streams if each in names_by_stream())
+            or frozenset(STRIPE_OBJECTS),
+        )
+        try:
+            async with asyncio.timeout(self._settings.apply_timeout_seconds):
+                found = await asyncio.to_thread(writes.changes, answered)
+                if found:
+                    await asyncio.wrap_future(self._writer.store(found))
+        except TimeoutError:
+            raise NotAppliedError(reason="Postgres or Stripe takes too long") from None
+
+    async def _whose(self) -> Sync:
+        """Return whose tables these are.
+
+        Raises:
+            NotAppliedError: Nobody's yet, or it cannot be read.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._sync is None or now - self._sync_read_at >= _SYNC_SECONDS:
+            try:
+                self._sync = await asyncio.to_thread(self._database.sync)
+            except (psycopg.Error, TargetError) as error:
+                if self._sync is None:
+                    raise NotAppliedError(reason=f"Postgres is away ({type(error).__name__})") from None
+            self._sync_read_at = now
+        if self._sync is None:
+            raise NotAppliedError(reason="no sync has run into this schema yet, so that it is nobody's")
+        return self._sync
+
+    async def _ask_account(self, authorization: str) -> str | None:
+        """Ask Stripe whose key it is."""
+        headers = [(b"authorization", authorization.encode("latin-1"))]
+        async with self._upstream.request("GET", f"{self._settings.api_url}/v1/account", headers, None) as response:
+            found = json.loads(plain(await response.read(), response.headers.get("Content-Encoding")) or b"null")
+        identifier = found.get("id") if response.ok and isinstance(found, dict) else None
+        return identifier if isinstance(identifier, str) else None
+
+
+async def _body(passed: Passed, receive: Receive) -> tuple[bytes | AsyncIterator[bytes] | None, str]:
+    """Return a request's body, as a stream unless it is a small form, and the form."""
+    length, coding = header(passed.headers, b"content-length"), header(passed.headers, b"transfer-encoding")
+    if coding is None and length in {None, "0"}:
+        return (None if length is None else b""), ""
+    kind = (header(passed.headers, b"content-type") or "").split(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded" and length is not None and int(length) <= _FORM_BYTES_MAX:
+        form = b"".join([chunk async for chunk in _chunks(receive)])
+        return form, form.decode("latin-1")
+    return _chunks(receive), ""
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+
+
+def _may_hold_objects(passed: Passed, status: int, kind: str) -> bool:
+    """Whether an answer is JSON of `/v1` that says how things are."""
+    good = 200 <= status < 300 or status == _PAYMENT_REQUIRED  # noqa: PLR2004 - success
+    is_json = kind.split(";", maxsplit=1)[0].strip().lower() == "application/json"
+    return good and is_json and passed.path.startswith("/v1/") and passed.method != "HEAD"
+
+
+async def _answer_error(send: Send, error: ForwardError) -> None:
+    body = json.dumps(error_body(str(error), error.code), indent=2).encode() + b"\n"
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (_ERROR, error.code.encode()),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,77 @@
+"""Whose account a caller's request is about: only what is about the sync's own account and mode is stored.
+
+A key tells its mode, and Stripe tells the account of a key, once. Where a key may not ask for that, it is not known;
+then only what the sync's own key finds there too is stored.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+
+from stripe_proxy.database import Sync
+from stripe_proxy.forward import Headers, header
+from tap_stripe_events.client import is_live
+
+
+class Account(Enum):
+    """What a request is about."""
+
+    OURS = auto()
+    OTHER = auto()
+    UNKNOWN = auto()
+
+
+Ask = Callable[[str], Awaitable[str | None]]
+"""Asks Stripe for the account of a key, given the `Authorization` header; None if the key may not know."""
+
+
+class Callers:
+    """Remembers, by a hash, which account each key belongs to.
+
+    Args:
+        api_key: The sync's own key.
+        ask: How to find out about others.
+    """
+
+    def __init__(self, *, api_key: str, ask: Ask) -> None:
+        self._api_key = api_key
+        self._ask = ask
+        self._accounts: dict[bytes, str | None] = {}
+
+    async def account(self, headers: Headers, sync: Sync) -> Account:
+        """Return what a request with these headers is about."""
+        authorization = header(headers, b"authorization") or ""
+        key = key_of(authorization)
+        if key is None or is_live(key) != sync.livemode:
+            return Account.OTHER
+        named = header(headers, b"stripe-account")
+        if named is not None:
+            return _compared(named, sync)
+        if self._api_key and key == self._api_key:
+            return Account.OURS
+        digest = hashlib.sha256(key.encode()).digest()
+        if digest not in self._accounts:
+            self._accounts[digest] = await self._ask(authorization)
+        return _compared(self._accounts[digest], sync)
+
+
+def _compared(account_id: str | None, sync: Sync) -> Account:
+    if account_id is None or sync.account_id is None:
+        return Account.UNKNOWN
+    return Account.OURS if account_id == sync.account_id else Account.OTHER
+
+
+def key_of(authorization: str) -> str | None:
+    """Return the key in an `Authorization` header: a bearer token, or the user name of basic authentication."""
+    scheme, _, rest = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return rest.strip() or None
+        case "basic":
+            try:
+                return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[0] or None
+            except (binascii.Error, UnicodeDecodeError):
+                return None
+    return None

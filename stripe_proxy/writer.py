@@ -1,0 +1,188 @@
+"""Changes → Postgres, as the target stores them: one session, one thread, one transaction for all that waits.
+
+While one transaction is being committed others gather, so that many callers share a commit and none waits for more than
+two. A change that Postgres refuses is stored apart from those that came with it, so that it spoils nothing but itself.
+Postgres being away is found out by the caller whose turn it is, and for a second after that by nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stripe_proxy.errors import NotAppliedError
+from tap_stripe_events import changes
+from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from target_postgres_stripe.batch import Batch
+from target_postgres_stripe.columns import TableShape, table_shape
+from target_postgres_stripe.errors import TargetError
+from target_postgres_stripe.load import Loader
+from target_postgres_stripe.rows import RowReader, WrongValueError
+from target_postgres_stripe.text import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import psycopg
+
+    from tap_stripe_events.changes import Change
+
+_TOGETHER_MAX = 500
+"""Changes in one transaction."""
+
+_AWAY_SECONDS = 1.0
+"""How long Postgres counts as away after it was found to be."""
+
+logger = logging.getLogger("stripe-proxy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Changes that are stored together, or not at all."""
+
+    changes: Sequence[Change]
+    stored: Future[None] = field(default_factory=Future)
+
+
+class Writer:
+    """Stores changes. Started by `start`, ended by `close`; `store` may be called from any thread.
+
+    Args:
+        connect: Opens a session.
+        schema: The schema with the tables.
+        hard_delete: Deleted rows are removed.
+    """
+
+    def __init__(self, *, connect: Callable[[], psycopg.Connection[Any]], schema: str, hard_delete: bool) -> None:
+        self._connect, self._schema, self._hard_delete = connect, schema, hard_delete
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._loader: Loader | None = None
+        self._away_until = 0.0
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End, when what was given so far is stored."""
+        self._jobs.put(None)
+        self._thread.join()
+        if self._loader is not None:
+            self._loader.close()
+
+    def store(self, found: Sequence[Change]) -> Future[None]:
+        """Store changes; what comes out is an error, if they could not be."""
+        job = Job(changes=found)
+        self._jobs.put(job)
+        return job.stored
+
+    def _work(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            jobs, ended = self._waiting(first)
+            self._store(jobs)
+            if ended:
+                return
+
+    def _waiting(self, first: Job) -> tuple[list[Job], bool]:
+        """Return the jobs that wait now, as many as one transaction takes, and whether there will be no more."""
+        jobs, count = [first], len(first.changes)
+        while count < _TOGETHER_MAX:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+            count += len(job.changes)
+        return jobs, False
+
+    def _store(self, jobs: Sequence[Job]) -> None:
+        """Store all in one transaction; if one of them cannot be stored, each in its own."""
+        try:
+            self._commit([change for job in jobs for change in job.changes])
+        except Exception as error:  # noqa: BLE001 - whatever it was, the callers get Stripe's answer, and it is logged
+            self._undo()
+            if len(jobs) > 1 and self._away_until <= time.monotonic():
+                for job in jobs:
+                    self._store([job])
+                return
+            logger.warning("%s", error if isinstance(error, TargetError) else type(error).__name__)
+            for job in jobs:
+                job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
+        else:
+            for job in jobs:
+                job.stored.set_result(None)
+
+    def _commit(self, found: Sequence[Change]) -> None:
+        if self._away_until > time.monotonic():
+            raise NotAppliedError(reason="Postgres is away")
+        if self._loader is None:
+            try:
+                loader = Loader(
+                    connect=self._connect, schema=self._schema, hard_delete=self._hard_delete, reader_role=None
+                )
+                loader.open()
+            except TargetError:
+                self._away_until = time.monotonic() + _AWAY_SECONDS
+                raise
+            self._loader = loader
+        batches: dict[str, Batch] = {}
+        for number, change in enumerate(found):
+            batches.setdefault(change.stream, Batch()).add(_row(change, number))
+        for stream, batch in batches.items():
+            self._loader.announce(_shape(stream))
+            self._loader.stage(_shape(stream), batch)
+        self._loader.commit(None)
+
+    def _undo(self) -> None:
+        """Begin with another session the next time: whatever went wrong, this one may be lost."""
+        if self._loader is not None:
+            self._loader.rollback()
+            self._loader.close()
+            self._loader = None
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def _row(change: Change, number: int) -> Any:
+    """Return a change as the row that the target makes of its message.
+
+    Raises:
+        NotAppliedError: It has no place in its table.
+    """
+    text, _ = storable(_encoder.encode(change.record))
+    try:
+        return _reader(change.stream).read(
+            msgspec.Raw(text), number=number, segment=0, version=None, extracted_at=None,
+            sequence=time.time_ns() // 1_000_000,
+        )  # fmt: skip
+    except WrongValueError as wrong:
+        raise NotAppliedError(reason=f"{change.stream}: {wrong.column} is not {wrong.expected}") from None
+
+
+@cache
+def _shape(stream: str) -> TableShape:
+    """Return the table of a stream, as the target makes it of the tap's SCHEMA."""
+    name = names_by_stream()[stream]
+    return table_shape(stream, changes.singer_schema(name), STRIPE_OBJECTS[name].key, metadata=True)
+
+
+@cache
+def _reader(stream: str) -> RowReader:
+    return RowReader(_shape(stream))
+
+
+def _in_short(error: Exception) -> str:
+    return str(error.facts["reason"]) if isinstance(error, NotAppliedError) else type(error).__name__

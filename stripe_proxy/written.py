@@ -1,0 +1,135 @@
+"""An answer → changes: what the pipe would make of the same objects, by the same functions.
+
+The answer is the object if it is in the version of the rows and holds all that the rows do. Otherwise, and where Stripe
+only repeats what it answered before, the object is read again with the sync's own key, and counts at least as the
+answer does. Child lists that would have to be asked for are left to the feed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from stripe_proxy.answers import Answered, Told, told
+from stripe_proxy.errors import NotAppliedError
+from tap_stripe_events import changes
+from tap_stripe_events.announced import only_expanded, retrieval
+from tap_stripe_events.changes import Change
+from tap_stripe_events.client import Answer, Request, StripeClient
+from tap_stripe_events.clock import moment
+from tap_stripe_events.families import root_lists
+from tap_stripe_events.gather import Gather, Source
+from tap_stripe_events.limits import Verdict
+from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.units import Cause, Unit
+
+_REASON = "writes through the proxy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writes:
+    """Makes changes of answers. Used by several threads at once.
+
+    Attributes:
+        client: The way to Stripe with the sync's own key; None if there is none.
+        api_version: The version that rows are in.
+        account_id: The account.
+        selected: The object types that have tables.
+    """
+
+    client: StripeClient | None
+    api_version: str
+    account_id: str
+    selected: frozenset[str]
+
+    def changes(self, answered: Answered) -> list[Change]:
+        """Return what an answer changes; may read from Stripe.
+
+        Raises:
+            NotAppliedError: An object would have to be read again, and cannot be.
+            TapError: Stripe does not answer.
+        """
+        found = list(told(answered))
+        if found and answered.is_read and not self._is_of_now(answered):
+            return self._read_list_again(answered)
+        return [change for each in found for change in self._changes(answered, each)]
+
+    def _changes(self, answered: Answered, each: Told) -> Iterator[Change]:
+        whole = self._is_of_now(answered) and all(name in each.json for name in only_expanded(each.name))
+        found = None if whole or _is_stub(answered, each) else self._path(each)
+        if found is not None:
+            yield from self._read_again(each, *found, at_least=answered.as_of)
+        elif self._is_of_now(answered) or _is_stub(answered, each):
+            yield from self._taken(each, answered.as_of, secrets=answered.secrets)
+        # Else no path answers it, and what an old version says of it is not known to be so: the feed tells.
+
+    def _is_of_now(self, answered: Answered) -> bool:
+        """Whether an answer is in the version of the rows, and shows how things are."""
+        return answered.version == self.api_version and not answered.replayed
+
+    def _read_again(self, each: Told, path: str, endpoint: str, *, at_least: int) -> Iterator[Change]:
+        gather = self._gather()
+        fields = gather.children.expand_one(each.name)
+        parameters = {"expand[]": fields} if fields else {}
+        answer = self._get(Request(path=path, endpoint=endpoint, parameters=parameters, reason=_REASON))
+        as_of = max(at_least, answer.as_of * 1000)  # it was asked for after Stripe had answered the write
+        if answer.verdict is Verdict.TAKE:
+            again = Told(name=each.name, json=answer.body, columns=each.columns)
+            yield from self._taken(again, as_of, secrets=answer.secrets)
+            return
+        own = {**each.columns, **gather.own_key(each.name)}
+        names = STRIPE_OBJECTS[each.name].key
+        key = dict(zip(names, changes.key_values(each.name, each.json) or (), strict=False))
+        unit = _unit(as_of)
+        gather.take_gone(unit, each.name, {name: key.get(name) or own.get(name, "") for name in names}, moment(as_of))
+        yield from gather.contents(unit)
+
+    def _read_list_again(self, answered: Answered) -> list[Change]:
+        """Read what a caller has read, in the version of the rows."""
+        parameters: dict[str, list[str]] = {}
+        for name, value in answered.parameters:
+            parameters.setdefault(name, []).append(value)
+        answer = self._get(Request(path=answered.path, endpoint=answered.path, parameters=parameters, reason=_REASON))
+        if answer.verdict is not Verdict.TAKE:
+            return []  # it was there a moment ago, and a read is no reason to say that it is gone
+        again = Answered(
+            method="GET", path=answered.path, parameters=answered.parameters, status=200, version=self.api_version,
+            dated=answer.as_of, began=answer.as_of, body=answer.body, secrets=answer.secrets,
+        )  # fmt: skip
+        return [change for each in told(again) for change in self._taken(each, again.as_of, secrets=again.secrets)]
+
+    def _taken(self, each: Told, as_of: int, *, secrets: bool) -> Iterator[Change]:
+        unit, gather = _unit(as_of), self._gather()
+        columns = {**each.columns, **gather.own_key(each.name)}
+        gather.take_object(unit, each.name, each.json, Source(as_of=moment(as_of), secrets=secrets), columns)
+        yield from gather.contents(unit)
+
+    def _gather(self) -> Gather:
+        return Gather(
+            client=cast("Any", self.client), selected=self.selected, account_id=self.account_id
+        )  # nothing is asked for here
+
+    def _path(self, each: Told) -> tuple[str, str] | None:
+        """Return the path that answers an object, and the path's form; None if none does."""
+        if each.json.get("id") == self.account_id:
+            for root in root_lists():
+                if root.single and each.name in root.objects:
+                    return root.path, root.path
+        parents = {column.removesuffix("_id"): value for column, value in each.columns.items()}
+        return retrieval(STRIPE_OBJECTS[each.name], parents | each.json)
+
+    def _get(self, request: Request) -> Answer:
+        if self.client is None:
+            raise NotAppliedError(reason="it has to be read again, and the proxy has no api_key of its own")
+        answer = self.client.get(request)
+        if answer.verdict not in {Verdict.TAKE, Verdict.GONE}:
+            raise NotAppliedError(reason=f"the sync's key may not read {request.endpoint}")
+        return answer
+
+
+def _is_stub(answered: Answered, each: Told) -> bool:
+    """Whether all that is said of an object is that it was deleted just now."""
+    return each.json.get("deleted") is True and not answered.replayed
+
+
+def _unit(as_of: int) -> Unit:
+    return Unit(cause=Cause(as_of=as_of, since=as_of // 1000))

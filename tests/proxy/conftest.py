@@ -1,0 +1,88 @@
+"""A proxy before a sandbox, with a database that a sync has claimed."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+import requests
+import stripe
+import uvicorn
+
+from stripe_proxy.__main__ import make_app
+from stripe_proxy.settings import Settings
+
+KEY = "sk_test_sandbox"
+START_SECONDS = 20
+
+
+@contextlib.contextmanager
+def serving(settings):
+    """Serve the application as the command does, in a thread; yields its URL."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(settings), access_log=False, server_header=False, date_header=False, log_level="warning"
+            )
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            requests.get(url, timeout=START_SECONDS)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join(START_SECONDS)
+
+
+@pytest.fixture
+def claim(load):
+    """Makes the schema that of an account, as the first STATE of a sync does."""
+
+    def claim(account_id, *, livemode=False):
+        load(
+            {
+                "type": "STATE",
+                "value": {
+                    "account": {"id": account_id, "livemode": livemode},
+                    "bookmarks": {},
+                },
+            }
+        )
+
+    return claim
+
+
+@pytest.fixture
+def make_proxy(database):
+    """Starts proxies."""
+    with contextlib.ExitStack() as stack:
+
+        def make(sandbox, **settings):
+            given = {"database_url": database, "api_url": sandbox.url, "files_url": sandbox.url, "api_key": KEY}
+            return stack.enter_context(serving(Settings(**{**given, **settings})))
+
+        yield make
+
+
+@pytest.fixture
+def proxy(sandbox, claim, make_proxy):
+    """A proxy before an empty account that is the database's."""
+    claim(sandbox.account.id)
+    return make_proxy(sandbox)
+
+
+@pytest.fixture
+def make_stripe():
+    """Makes the official library's client, through a proxy."""
+
+    def make(proxy, *, key=KEY, **options):
+        return stripe.StripeClient(
+            key, base_addresses={"api": f"{proxy}/api.stripe.com", "files": f"{proxy}/files.stripe.com"},
+            max_network_retries=0, **options,
+        )  # fmt: skip
+
+    return make
