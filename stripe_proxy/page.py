@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from stripe_proxy.snapshot import (
     FOLLOWED_WITHIN,
@@ -76,6 +77,7 @@ def render(snapshot: Snapshot, *, wait_path: str | None) -> str:
         wait_path: The path of the wait endpoint for this sync; None while there is no sync to wait for.
     """
     denied = snapshot.having(StreamState.DENIED)
+    ordered = in_order(snapshot)
     return _TEMPLATE.render(
         snapshot=snapshot,
         verdict=verdict(snapshot),
@@ -83,7 +85,8 @@ def render(snapshot: Snapshot, *, wait_path: str | None) -> str:
         troubles=troubles(snapshot),
         denied=denied,
         fold_denied=len(denied) > SHOWN_OPEN_MAX,
-        streams=in_order(snapshot),
+        streams=[each for each in ordered if not is_empty(each)],
+        empty=[each for each in ordered if is_empty(each)],
         notes={each.stream: notes(each, snapshot.taken_at) for each in snapshot.streams},
         unused=snapshot.having(StreamState.NOT_IN_USE),
         drawing=drawing(snapshot.references, {each.stream: each.rows or 0 for each in snapshot.streams}),
@@ -174,6 +177,11 @@ def in_order(snapshot: Snapshot) -> list[StreamStatus]:
     return sorted(snapshot.having(StreamState.LIVE, StreamState.BACKFILLING, StreamState.WAITING), key=place)
 
 
+def is_empty(each: StreamStatus) -> bool:
+    """Whether there is nothing to say of a stream but that it has no rows."""
+    return each.state is StreamState.LIVE and each.rows == 0 and each.gap is None and not each.drift
+
+
 def notes(each: StreamStatus, now: datetime) -> list[str]:
     """What is to be said of a stream beside its figures."""
     found = []
@@ -207,8 +215,8 @@ class Box:
 
     stream: str
     rows: int
-    x: float
-    y: float
+    x: int
+    y: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,12 +233,12 @@ class Drawing:
 
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
-    width: float
-    height: float
+    width: int
+    height: int
 
 
-BOX_WIDTH, BOX_HEIGHT = 164.0, 40.0
-_COLUMN, _LINE, _LANE = BOX_WIDTH + 52.0, BOX_HEIGHT + 16.0, 20.0
+BOX_WIDTH, BOX_HEIGHT = 150, 40
+_COLUMN, _LINE, _LANE = BOX_WIDTH + 30, BOX_HEIGHT + 16, 20
 
 
 def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing:
@@ -285,7 +293,7 @@ def arranged(edges: Iterable[Edge]) -> list[Edge]:
     return [(one, other) for one in below for other in sorted(below[one]) if not reaches(one, other, direct=False)]
 
 
-def laid_out(edges: Iterable[Edge]) -> dict[Place, tuple[float, float]]:
+def laid_out(edges: Iterable[Edge]) -> dict[Place, tuple[int, int]]:
     """Where the streams and the bends of arrows are: in columns, each stream right of all that it refers to."""
     edges = list(edges)
     rank: dict[str, int] = defaultdict(int)
@@ -303,34 +311,34 @@ def laid_out(edges: Iterable[Edge]) -> dict[Place, tuple[float, float]]:
             joined[edge, column].append(previous)
             previous = (edge, column)
         joined[edge[0]].append(previous)
-    places: dict[Place, tuple[float, float]] = {}
+    places: dict[Place, tuple[int, int]] = {}
     for column in sorted(layers):
 
         def wanted(each: Place) -> float:
             heights = [places[other][1] for other in joined[each]]
             return sum(heights) / len(heights) if heights else 0.0
 
-        bottom = 0.0
+        bottom = 0
         for each in sorted(layers[column], key=lambda each: (wanted(each), str(each))):
-            y = max(bottom, wanted(each))
+            y = max(bottom, round(wanted(each)))
             places[each] = (column * _COLUMN, y)
             bottom = y + (_LINE if isinstance(each, str) else _LANE)
     return places
 
 
-def bends_of(edge: Edge, places: Mapping[Place, tuple[float, float]]) -> list[tuple[float, float]]:
+def bends_of(edge: Edge, places: Mapping[Place, tuple[int, int]]) -> list[tuple[int, int]]:
     """The points that an arrow goes through, from the left side of a box to the right side of another."""
     start, end = places[edge[0]], places[edge[1]]
-    bends = [(start[0], start[1] + BOX_HEIGHT / 2)]
+    bends = [(start[0], start[1] + BOX_HEIGHT // 2)]
     column = round(start[0] / _COLUMN) - 1
     while (edge, column) in places:
         x, y = places[edge, column]
-        bends += [(x + BOX_WIDTH, y + _LANE / 2), (x, y + _LANE / 2)]
+        bends += [(x + BOX_WIDTH, y + _LANE // 2), (x, y + _LANE // 2)]
         column -= 1
-    return [*bends, (end[0] + BOX_WIDTH, end[1] + BOX_HEIGHT / 2)]
+    return [*bends, (end[0] + BOX_WIDTH, end[1] + BOX_HEIGHT // 2)]
 
 
-def curve(bends: list[tuple[float, float]]) -> str:
+def curve(bends: list[tuple[int, int]]) -> str:
     """An SVG path through points that lie further and further left."""
     path = f"M{bends[0][0]:.0f} {bends[0][1]:.0f}"
     for (x, y), (to_x, to_y) in itertools.pairwise(bends):
@@ -371,6 +379,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
 def some(names: list[str], most: int = 6) -> str:
     """The first of some names, and how many more there are."""
     rest = len(names) - most
@@ -384,7 +397,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"span": span, "ago": ago, "moment": moment, "percent": percent, "plural": plural, "some": some}
+_ENVIRONMENT.filters |= {each.__name__: each for each in (span, ago, moment, percent, plural, some, breakable)}
 _ENVIRONMENT.globals |= {"age": age, "box_width": BOX_WIDTH, "box_height": BOX_HEIGHT}
 _TEMPLATE = _ENVIRONMENT.get_template("status.html")
 

@@ -381,9 +381,10 @@ def references(columns: Iterable[tuple[str, str]], having_rows: Collection[str])
 def referred_to(column: str, streams: Collection[str]) -> str | None:
     """The stream whose ids a column holds by its name: ``default_price_id`` those of ``price``; None if none's.
 
-    ``test_clock_id`` holds those of ``test_helpers_test_clock``, if no other stream ends like that.
+    ``test_clock_id`` holds those of ``test_helpers_test_clock``, if no other stream ends like that. A ``source`` may be
+    a card, a bank account, even a charge, so its name does not tell.
     """
-    if not column.endswith("_id") or column.startswith("_"):
+    if not column.endswith("_id") or column.startswith("_") or column.endswith("source_id"):
         return None
     words = column.removesuffix("_id").split("_")
     for name in ("_".join(words[start:]) for start in range(len(words))):
