@@ -7,8 +7,10 @@ beside Stripe's answer, the caller gets Stripe's answer: a payment is not made t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +24,8 @@ from stripe_proxy.answers import Answered, form_parameters
 from stripe_proxy.callers import Account, Callers
 from stripe_proxy.errors import ForwardError, NotAppliedError, UnknownHostError
 from stripe_proxy.forward import Upstream, error_body, header, plain, to_caller
+from stripe_proxy.pages import Pages, Reply
+from stripe_proxy.wait import StripeBound
 from stripe_proxy.written import Writes
 from tap_stripe_events.client import StripeClient, may_hold_secrets
 from tap_stripe_events.clock import Clock, StripeClock
@@ -31,6 +35,8 @@ from tap_stripe_events.object_table import STRIPE_OBJECTS
 from target_postgres_stripe.errors import TargetError
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from stripe_proxy.database import Database, Sync
     from stripe_proxy.settings import Settings
     from stripe_proxy.writer import Writer
@@ -40,7 +46,7 @@ Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 APPLIED = b"stripe-proxy-applied"
-_ERROR = b"stripe-proxy-error"
+_ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
 _PAYMENT_REQUIRED = 402
@@ -82,6 +88,8 @@ class App:
         self._writer = writer
         self._client = client
         self._stripe_clock = StripeClock(Clock())
+        self._bound = StripeBound()
+        self._pages = Pages(settings=settings, database=database, bound=self._bound, ask_stripe=self._ask_stripe)
         self._callers = Callers(api_key=settings.api_key, ask=self._ask_account)
         self._sync: Sync | None = None
         self._sync_read_at = float("-inf")
@@ -94,6 +102,7 @@ class App:
     async def close(self) -> None:
         """End, when what was answered is stored."""
         await self._upstream.close()
+        self._pages.close()
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._database.close)
         if self._client is not None:
@@ -114,6 +123,11 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in {"GET", "HEAD"} and self._pages.has(scope["path"]):
+            query = scope["query_string"].decode("latin-1")
+            reply = await self._pages.reply(scope["path"], query, scope["headers"])
+            await _answer(send, reply, bodiless=scope["method"] == "HEAD")
+            return
         first, _, rest = scope["raw_path"].decode("latin-1").removeprefix("/").partition("/")
         base = self._settings.hosts.get(first)
         try:
@@ -132,11 +146,11 @@ class App:
     # To Stripe and back
 
     async def _pass_on(self, base: str, passed: Passed, receive: Receive, send: Send) -> None:
-        began = self._stripe_clock.estimate()
+        began, asked_at = self._stripe_clock.estimate(), time.monotonic()
         body, form = await _body(passed, receive)
         url = f"{base}{passed.path}" + (f"?{passed.query}" if passed.query else "")
         async with self._upstream.request(passed.method, url, passed.headers, body) as response:
-            date = self._stripe_clock.heard(response.headers.get("Date")) if response.ok else None
+            date = self._heard(response, asked_at)
             headers = to_caller(response.raw_headers)
             if not _may_hold_objects(passed, response.status, response.headers.get("Content-Type", "")):
                 await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -223,6 +237,26 @@ class App:
             raise NotAppliedError(reason="no sync has run into this schema yet, so that it is nobody's")
         return self._sync
 
+    def _heard(self, response: aiohttp.ClientResponse, asked_at: float) -> int | None:
+        """Take in when Stripe dated an answer; only a good one is Stripe's for certain."""
+        if not response.ok:
+            return None
+        self._bound.heard(response.headers.get("Date"), asked_at)
+        return self._stripe_clock.heard(response.headers.get("Date"))
+
+    async def _ask_stripe(self) -> None:
+        """Have Stripe date an answer, with the sync's own key."""
+        if not self._settings.api_key:
+            return
+        asked_at = time.monotonic()
+        headers = [(b"authorization", f"Bearer {self._settings.api_key}".encode())]
+        with contextlib.suppress(ForwardError):
+            async with self._upstream.request(
+                "GET", f"{self._settings.api_url}/v1/events?limit=1", headers, None
+            ) as response:
+                self._heard(response, asked_at)
+                await response.read()
+
     async def _ask_account(self, authorization: str) -> str | None:
         """Ask Stripe whose key it is."""
         headers = [(b"authorization", authorization.encode("latin-1"))]
@@ -263,10 +297,11 @@ def _may_hold_objects(passed: Passed, status: int, kind: str) -> bool:
 
 async def _answer_error(send: Send, error: ForwardError) -> None:
     body = json.dumps(error_body(str(error), error.code), indent=2).encode() + b"\n"
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (_ERROR, error.code.encode()),
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await _answer(send, Reply(status=error.status, body=body, headers={_ERROR: error.code}))
+
+
+async def _answer(send: Send, reply: Reply, *, bodiless: bool = False) -> None:
+    given = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), **reply.headers}
+    headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if bodiless else reply.body})

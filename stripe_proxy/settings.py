@@ -26,6 +26,7 @@ class Settings:
         api_key: The sync's own key; reads again what answers do not hold as the rows do.
         api_version: The version that rows are in.
         token: What the status page, the wait endpoint and the metrics ask for; unset: nothing.
+        wake_socket: The tap's setting of that name, so that those who wait have it read at once.
         wait_timeout_seconds: How long the wait endpoint waits if the caller does not say.
         upstream_timeout_seconds: How long Stripe may take between two bytes.
         apply_timeout_seconds: How long an answer waits for Postgres before it goes out without.
@@ -41,6 +42,7 @@ class Settings:
     api_key: str = ""
     api_version: str = API_VERSION
     token: str = ""
+    wake_socket: str = ""
     wait_timeout_seconds: float = 30.0
     upstream_timeout_seconds: float = 80.0
     apply_timeout_seconds: float = 10.0

@@ -81,11 +81,13 @@ class Pace:
         poll_seconds: The time between the beginnings of two polls; None: the run ends when it has caught up.
         lookback_seconds: How far behind its bookmark the feed is read again.
         rhythm: How often lists are read.
+        wished: Asked before each poll of a run that follows: whether somebody wants to know at once how far all is.
     """
 
     poll_seconds: float | None = None
     lookback_seconds: int = 60
     rhythm: Rhythm
+    wished: Callable[[], bool] = lambda: False
 
 
 Item = Delivery | Activate | Checkpoint | CaughtUp | None
@@ -158,6 +160,7 @@ class Run:
         self._following = False
         self._moved = False  # a bookmark has moved that no STATE tells of
         self._told = False  # the feed has brought rows that no STATE covers
+        self._wished = False  # somebody waits to be told how far all is
         self._wants_feed = feed
         self._feed_denied_at = 0.0
         self._delivered: dict[str, int] = {}
@@ -370,7 +373,8 @@ class Run:
 
     def _begin_due(self, now: float) -> None:
         if self._polls and now >= self._next_poll and not self._feed.polling:
-            self._begin_poll(whole=now >= self._next_whole)
+            self._wished |= self._pace.wished()
+            self._begin_poll(whole=now >= self._next_whole or self._wished)
         if self._refreshes.backfill is not None:
             return
         if self._following and now >= self._next_plan and self._listing is None:
@@ -440,6 +444,8 @@ class Run:
             case UpTo():
                 ignored = {stream_name(each) for each in self._feed.ignored}  # of these nothing was delivered
                 self._bookmarks.move_events(set(self._standings.followed()) - ignored, item.second)
+                self._told |= self._wished  # it is to be known at once
+                self._wished = False
             case FeedDenied():
                 self._deny_feed(item)
             case StreamDenied():

@@ -29,6 +29,7 @@ from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.streams import StripeStream, complete
 from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
+from tap_stripe_events.wake import Wake
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
 _TEST_REQUESTS_PER_SECOND = 20  # of 25
@@ -102,6 +103,13 @@ class TapStripeEvents(Tap):
             default=500,
             title="Poll interval (ms)",
             description="With follow: the time between two readings of the feed. Never two at once.",
+        ),
+        th.Property(
+            "wake_socket",
+            th.StringType,
+            title="Wake socket",
+            description="With follow: a file for a socket. A datagram there has the feed read at once; the wait "
+            "endpoint of stripe-proxy sends them.",
         ),
         th.Property(
             "lookback_seconds",
@@ -380,6 +388,7 @@ def _pace(config: Any, *, following: bool) -> Pace:
             denied_seconds=_DENIED_SECONDS if following else 0,
             not_set_up_seconds=min(sweep, _NOT_SET_UP_SECONDS),
         ),
+        wished=Wake(config.get("wake_socket") if following else None).wished,
     )
 
 

@@ -1,41 +1,14 @@
 """A proxy before a sandbox, with a database that a sync has claimed."""
 
 import contextlib
-import socket
-import threading
 
 import pytest
-import requests
 import stripe
-import uvicorn
+from proxy_service import serving
 
-from stripe_proxy.__main__ import make_app
 from stripe_proxy.settings import Settings
 
 KEY = "sk_test_sandbox"
-START_SECONDS = 20
-
-
-@contextlib.contextmanager
-def serving(settings):
-    """Serve the application as the command does, in a thread; yields its URL."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_app(settings), access_log=False, server_header=False, date_header=False, log_level="warning"
-            )
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            requests.get(url, timeout=START_SECONDS)
-            yield url
-        finally:
-            server.should_exit = True
-            thread.join(START_SECONDS)
 
 
 @pytest.fixture

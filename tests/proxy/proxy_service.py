@@ -1,0 +1,34 @@
+"""The proxy in a thread of the tests."""
+
+import contextlib
+import socket
+import threading
+
+import requests
+import uvicorn
+
+from stripe_proxy.__main__ import make_app
+
+START_SECONDS = 20
+
+
+@contextlib.contextmanager
+def serving(settings):
+    """Serve the application as the command does, in a thread; yields its URL."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(settings), access_log=False, server_header=False, date_header=False, log_level="warning"
+            )
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            requests.get(url, timeout=START_SECONDS)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join(START_SECONDS)
