@@ -35,6 +35,12 @@ class Wake:
                 found = True
         return found
 
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
 
 def _bound(path: str) -> socket.socket:
     """Return a socket at a path, in the place of one that a run before left there."""
@@ -44,6 +50,7 @@ def _bound(path: str) -> socket.socket:
         Path(path).unlink(missing_ok=True)
         listening.bind(path)
     except OSError as error:
+        listening.close()
         raise WrongSettingError(
             setting="wake_socket",
             problem=f"there can be no socket at {path} ({error.strerror or error})",

@@ -148,6 +148,22 @@ def test_an_idle_state_is_written_every_ten_seconds_and_says_how_far_it_got() ->
     assert followed.replica.bookmark("product")["events_as_of"] >= iso(NOW + 100)
 
 
+def test_whoever_wishes_is_told_at_once_how_far_it_is() -> None:
+    wishes = [False]
+
+    def wished() -> bool:
+        found, wishes[0] = wishes[0], False
+        return found
+
+    followed = Followed({"/v1/products": []}, "product", pace=replace(HALF_A_SECOND, wished=wished))
+    followed.after(3.1, lambda: wishes.__setitem__(0, True))
+    followed.go_on(5.0)
+    told = [each for each in followed.checkpoints if each >= followed.began + 3.1]
+    assert told
+    assert told[0] - followed.began - 3.1 < 0.8
+    assert followed.replica.bookmark("product")["events_as_of"] >= iso(NOW + int(followed.began + 3.1))
+
+
 def test_the_whole_lookback_is_read_every_ten_seconds_for_what_shows_late() -> None:
     followed = Followed({"/v1/products": []}, "product")
 
