@@ -104,6 +104,14 @@ def test_a_look_changes_nothing_and_leaves_no_transaction(load, database, connec
         session.execute("UPDATE stripe._sync_status SET rows = 1")  # and the session may write as before
 
 
+def test_a_look_is_not_able_to_write(load, connection):
+    load(state())
+    connection.execute("ALTER TABLE stripe._sync RENAME TO before; CREATE SEQUENCE looks")
+    connection.execute("CREATE VIEW stripe._sync AS SELECT *, nextval('looks') FROM stripe.before")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        read(connection, "stripe")
+
+
 def test_a_filled_table_is_live_with_its_rows_and_its_lag(load, connection):
     load(state(), CUSTOMER, *(record("customer", id=key, as_of=1) for key in "abc"), state(customer=LOADED))
     (found,) = read(connection, "stripe").streams
@@ -225,10 +233,12 @@ def test_a_backfill_with_a_start_date_is_reckoned_by_the_time_that_is_read(load,
     assert found.doubt == ""
 
 
-def test_a_backfill_that_rests_has_a_part_and_no_end(status):
-    found = filling(
-        status, window(reached=days(-50)), listing_from=days(-100), listing_started_at=days(0), started=days(0)
-    )
+@pytest.mark.parametrize("written", [{}, {"written_at": days(1)}])
+def test_a_backfill_that_rests_has_a_part_and_no_end(load, connection, written):
+    bookmark = {"backfill_started_at": days(0), "listing_from": days(-100), "open_windows": [window(reached=days(-50))]}
+    said = state(customer=bookmark)["value"] | written
+    load(state(), CUSTOMER, {"type": "STATE", "value": said})
+    found = read(connection, "stripe").streams[0].backfill
     assert (found.fraction, found.remaining) == (0.5, None)
     assert found.doubt == "it does not go on at present"
 
