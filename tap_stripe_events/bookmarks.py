@@ -14,6 +14,9 @@
          "listing_because": "…",                           and the reason of it
          "losses_announced": true,                         which was a deletion that takes rows of this stream along
          "not_read": {"/v1/charges": "the key lacks …"},   the lists that Stripe refused it, or the last one
+         "lacked": ["/v1/accounts"],                       what the one before had to go without, and this one may read
+         "never_used": ["/v1/accounts"],                   lists that no listing had: products that are not in use
+         "made_up_at": "2026-11-24T08:00:00Z",             the last listing that read what the one before had lacked
          "listing_due": "…",                               why it must be listed at the next opportunity
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished,
          "listed_from": "2026-01-01T00:00:00Z",            with its start date, if it had one
