@@ -269,7 +269,7 @@ def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing
         boxes=tuple(boxes),
         arrows=tuple(arrows),
         width=max(box.x for box in boxes) + BOX_WIDTH,
-        height=max(y for _, y in places.values()) + BOX_HEIGHT,
+        height=max(y + (BOX_HEIGHT if isinstance(place, str) else _LANE) for place, (_, y) in places.items()),
     )
 
 
