@@ -283,7 +283,7 @@ def state_of(row: Mapping[str, Any], bookmark: Mapping[str, Any]) -> StreamState
 
 def denial_of(reason: str, bookmark: Mapping[str, Any]) -> Denial:
     """Why Stripe refuses a stream."""
-    found = re.fullmatch(r"the key lacks the permission (\S+)", reason)
+    found = re.search(r"the key lacks the permission (\S+)$", reason)
     denied = bookmark.get("denied")
     return Denial(
         reason=reason or "refused without a reason",

@@ -153,6 +153,11 @@ def test_a_missing_permission_is_named_as_the_tap_tells_it(status):
     )
 
 
+def test_a_permission_that_its_parents_lack_is_named_too(status):
+    reason = "/v1/invoices, which it is found by, is refused: the key lacks the permission rak_invoice_read"
+    assert status(denied={"reason": reason}).denial == Denial(reason=reason, permission="rak_invoice_read")
+
+
 def test_a_product_that_is_not_set_up_is_not_in_use(status):
     found = status(denied={"since": at(1), "reason": "Your account is not set up to use Issuing", "not_set_up": True})
     assert (found.state, found.denial.permission) == (StreamState.NOT_IN_USE, None)
