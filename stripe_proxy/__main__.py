@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
+from typing import Any
 
+import psycopg
 import uvicorn
 
 from stripe_proxy.app import App
@@ -18,6 +20,7 @@ from target_postgres_stripe.errors import TargetError
 _REQUESTS_PER_SECOND = 10  # of its own, to read again: the sync has its own budget beside it
 _IN_FLIGHT = 4
 _TRIES = 2
+_STATEMENT_FACTOR = 3  # how much longer than an answer waits a statement may take, before its session is given up
 
 
 def make_app(settings: Settings) -> App:
@@ -28,8 +31,11 @@ def make_app(settings: Settings) -> App:
     """
     text = connection_string({"database_url": settings.database_url or None})
 
-    def session() -> object:
-        return connect(text, patient=False)
+    def session() -> psycopg.Connection[Any]:
+        connection = connect(text, patient=False)
+        connection.execute(f"SET statement_timeout = {int(settings.apply_timeout_seconds * _STATEMENT_FACTOR * 1000)}")
+        connection.commit()
+        return connection
 
     client = None
     if settings.api_key:
@@ -45,8 +51,13 @@ def make_app(settings: Settings) -> App:
     schema = settings.default_target_schema
     return App(
         settings=settings,
-        database=Database(connect=session, schema=schema),  # type: ignore[arg-type]
-        writer=Writer(connect=session, schema=schema, hard_delete=settings.hard_delete),  # type: ignore[arg-type]
+        database=Database(connect=session, schema=schema),
+        writer=Writer(
+            connect=session,
+            schema=schema,
+            hard_delete=settings.hard_delete,
+            patience_seconds=settings.apply_timeout_seconds,
+        ),
         client=client,
     )
 

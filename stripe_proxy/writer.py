@@ -60,10 +60,20 @@ class Writer:
         connect: Opens a session.
         schema: The schema with the tables.
         hard_delete: Deleted rows are removed.
+        patience_seconds: While a transaction takes longer, nothing waits behind it.
     """
 
-    def __init__(self, *, connect: Callable[[], psycopg.Connection[Any]], schema: str, hard_delete: bool) -> None:
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], psycopg.Connection[Any]],
+        schema: str,
+        hard_delete: bool,
+        patience_seconds: float,
+    ) -> None:
         self._connect, self._schema, self._hard_delete = connect, schema, hard_delete
+        self._patience_seconds = patience_seconds
+        self._busy_since: float | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._loader: Loader | None = None
         self._away_until = 0.0
@@ -83,13 +93,21 @@ class Writer:
     def store(self, found: Sequence[Change]) -> Future[None]:
         """Store changes; what comes out is an error, if they could not be."""
         job = Job(changes=found)
-        self._jobs.put(job)
+        since = self._busy_since
+        if since is not None and time.monotonic() - since > self._patience_seconds:
+            job.stored.set_exception(NotAppliedError(reason="Postgres takes too long"))
+        else:
+            self._jobs.put(job)
         return job.stored
 
     def _work(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, ended = self._waiting(first)
+            for job in jobs:
+                job.stored.set_running_or_notify_cancel()  # what Stripe did is stored, also if nobody waits any more
+            self._busy_since = time.monotonic()
             self._store(jobs)
+            self._busy_since = None
             if ended:
                 return
 
@@ -119,10 +137,12 @@ class Writer:
                 return
             logger.warning("%s", error if isinstance(error, TargetError) else type(error).__name__)
             for job in jobs:
-                job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
+                if job.stored.running():
+                    job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
         else:
             for job in jobs:
-                job.stored.set_result(None)
+                if job.stored.running():
+                    job.stored.set_result(None)
 
     def _commit(self, found: Sequence[Change]) -> None:
         if self._away_until > time.monotonic():

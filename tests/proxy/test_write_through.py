@@ -1,5 +1,6 @@
 """What Stripe answered through the proxy can be read from Postgres at once."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -206,3 +207,31 @@ def test_a_session_that_was_lost_is_opened_again(proxy, make_stripe, connection,
     kept = client.v1.customers.create({"name": "after"})
     names = rows("SELECT name FROM stripe.customer WHERE id = ANY(%s)", [lost.id, kept.id])
     assert ("after",) in names
+
+
+@pytest.fixture
+def make_hasty(sandbox, claim, make_proxy):
+    """Makes a proxy that waits for Postgres for a second."""
+    claim(sandbox.account.id)
+    return lambda: make_proxy(sandbox, apply_timeout_seconds=1)
+
+
+def test_where_postgres_takes_too_long_nobody_waits_behind_it(make_hasty, make_stripe, database, rows):
+    client = make_stripe(make_hasty())
+    client.v1.customers.create({"name": "before"})
+    with psycopg.connect(database) as another:
+        another.execute("LOCK TABLE stripe.customer")
+        began = time.monotonic()
+        client.v1.customers.create({"name": "the first one waits"})
+        assert 0.9 < time.monotonic() - began < 3
+        began = time.monotonic()
+        for _ in range(5):
+            assert client.v1.customers.create({"name": "the others do not"}).name == "the others do not"
+        assert time.monotonic() - began < 2
+        another.rollback()
+    deadline = time.monotonic() + 10
+    while "the first one waits" not in {name for (name,) in rows("SELECT name FROM stripe.customer")}:
+        assert time.monotonic() < deadline
+        rows("SELECT pg_sleep(0.05)")
+    client.v1.customers.create({"name": "after"})
+    assert ("after",) in rows("SELECT name FROM stripe.customer")
