@@ -280,8 +280,9 @@ class StripeClient:
 
     def _arrived(self, request: Request, response: requests.Response, as_of: int) -> Answer:
         """Take in what has arrived, whole."""
-        # Only a good answer is Stripe's for certain: something in between may have a clock of its own.
-        dated = self.stripe_clock.heard(response.headers.get("Date")) if response.ok else None
+        # Something in between may have a clock of its own; it gives no good answer, and none a `Request-Id`.
+        stripes = response.ok or "Request-Id" in response.headers
+        dated = self.stripe_clock.heard(response.headers.get("Date")) if stripes else None
         # No request begins after its answer is dated, whatever that clock is like.
         return self._answer(request, response, as_of if dated is None else min(as_of, dated))
 

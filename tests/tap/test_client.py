@@ -200,6 +200,14 @@ def test_a_read_counts_as_the_second_in_which_it_started_on_stripes_clock(
     assert abs(stripe.get(CUSTOMERS).as_of - 1_790_000_000) <= 1
 
 
+def test_a_refusal_tells_the_time_too(make_sandbox: Any, make_stripe: Callable[..., StripeClient]) -> None:
+    """A key that may not read the account gets no other answer before it is decided from when the feed is followed."""
+    sandbox = make_sandbox(restricted_keys={"rk_test_some": "customer"})
+    stripe = make_stripe(sandbox.url, api_key="rk_test_some")
+    assert stripe.get(Request(path="/v1/account", endpoint="/v1/account")).verdict is Verdict.DENIED
+    assert abs(stripe.stripe_clock.second() - sandbox.account.now()) <= 1
+
+
 def test_a_read_counts_as_no_later_than_its_answer_says_where_stripes_clock_stands(
     make_sandbox: Any, make_stripe: Callable[..., StripeClient]
 ) -> None:
