@@ -1,19 +1,28 @@
 """`make demo`: a made-up account into the embedded Postgres, through Meltano. No key, no network.
 
-Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Run again,
-three days of business have passed: the feed brings what changed, the daily listings what no event tells.
+Starts the sandbox Stripe with the account of a small business, syncs, and shows what is in the database. Then a
+customer is created through the proxy with Stripe's own library, and selected at once. Run again, three days have
+passed: the feed brings what changed, the daily listings what no event tells.
 """
 
 import fcntl
+import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psycopg
 import requests
 import run
+import stripe
+from psycopg import sql
+
+from target_postgres_stripe.connection import connection_string
 
 HOME = run.ROOT / ".stripe-sync"
+KEY = "sk_test_sandbox"
 _START_SECONDS = 60
 
 
@@ -35,6 +44,53 @@ def wait_for(port_file: Path, process: subprocess.Popen[bytes]) -> int:
             return int(text)
         time.sleep(0.05)
     sys.exit(f"The sandbox did not start within {_START_SECONDS} s (exit code {process.poll()})")
+
+
+def write_through(stripe_url: str) -> None:
+    """Create a customer through the proxy with Stripe's own library, and select it at once."""
+    found = run.settings(run.TARGET)
+    database, schema = connection_string(found), str(found["default_target_schema"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    proxy = f"http://127.0.0.1:{port}"
+    environment = {
+        "STRIPE_PROXY_DATABASE_URL": database,
+        "STRIPE_PROXY_DEFAULT_TARGET_SCHEMA": schema,
+        "STRIPE_PROXY_API_KEY": KEY,
+        "STRIPE_PROXY_API_URL": stripe_url,
+        "STRIPE_PROXY_PORT": str(port),
+    }
+    process = subprocess.Popen([run.BIN / "stripe-proxy"], env={**os.environ, **environment})
+    try:
+        wait_until_healthy(proxy, process)
+        client = stripe.StripeClient(KEY, base_addresses={"api": f"{proxy}/api.stripe.com"})
+        customer = client.v1.customers.create({"name": "Made through stripe-proxy"})
+        statement = sql.SQL("SELECT id, name, created FROM {} WHERE id = %s").format(sql.Identifier(schema, "customer"))
+        with psycopg.connect(database) as connection:
+            row = connection.execute(statement, (customer.id,)).fetchone()
+        if row is None:
+            sys.exit(f"Customer {customer.id} was created through the proxy and is not in Postgres.")
+        print(
+            f"\nWritten through stripe-proxy with Stripe's own library, and selected at once:\n"
+            f"  client.v1.customers.create(…)              →  {customer.id}\n"
+            f"  SELECT … FROM {schema}.customer WHERE id = …  →  {row[1]}, {row[2]:%Y-%m-%d %H:%M:%S}"
+        )
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_until_healthy(proxy: str, process: subprocess.Popen[bytes]) -> None:
+    """Return once the proxy says that it can do its work."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(f"{proxy}/healthz", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            pass  # it does not listen yet
+        time.sleep(0.05)
+    sys.exit(f"The proxy did not start within {_START_SECONDS} s (exit code {process.poll()})")
 
 
 def main() -> None:
@@ -63,7 +119,7 @@ def demo() -> None:
         print(f"Sandbox Stripe on http://127.0.0.1:{port}; meltano run tap-stripe-events target-postgres-stripe\n")
         code = run.sync(
             {
-                "TAP_STRIPE_EVENTS_API_KEY": "sk_test_sandbox",
+                "TAP_STRIPE_EVENTS_API_KEY": KEY,
                 "TAP_STRIPE_EVENTS_API_URL": f"http://127.0.0.1:{port}",
                 "TAP_STRIPE_EVENTS_REQUESTS_PER_SECOND": "100",
                 "TAP_STRIPE_EVENTS_ENDPOINT_REQUESTS_PER_SECOND": "100",
@@ -72,6 +128,7 @@ def demo() -> None:
         if code:
             sys.exit(code)
         run.show()
+        write_through(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         process.wait(timeout=30)
