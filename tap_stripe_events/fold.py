@@ -46,7 +46,7 @@ class Folded:
     """What new events about one object amount to.
 
     Attributes:
-        newest: The newest event; of several in its second the one that Stripe lists first, the creation last.
+        newest: The newest event; of several in its second a deletion, else the first in Stripe's list, a creation last.
         tied: There are several in its second, so that the payload may not be the last word.
         first: It is the newest in that sense of all of its second, whether new or not.
         late: An event that was read before is newer: there is nothing new about the object itself.
@@ -67,7 +67,7 @@ class Lookback:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}  # event id → its second
-        self._newest: dict[Identity, tuple[int, bool, str]] = {}  # object → newest event: second, if a creation, id
+        self._newest: dict[Identity, tuple[int, int, str]] = {}  # object → newest event: second, place in life, id
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -96,14 +96,14 @@ class Lookback:
     def _folded(self, events: list[Announcement], position: dict[str, int]) -> Folded:
         latest = max(each.created for each in events)
         of_second = [each for each in events if each.created == latest]
-        newest = min(of_second, key=lambda each: (_is_creation(each), position[each.id]))
-        known, known_creation, known_id = self._newest.get(newest.identity, (-1, False, ""))
+        newest = min(of_second, key=lambda each: (_place(each), position[each.id]))
+        known, known_place, known_id = self._newest.get(newest.identity, (-1, 0, ""))
         first = known < latest or (
             known == latest
-            and (_is_creation(newest), position[newest.id]) < (known_creation, position.get(known_id, len(position)))
+            and (_place(newest), position[newest.id]) < (known_place, position.get(known_id, len(position)))
         )
         if first:
-            self._newest[newest.identity] = (latest, _is_creation(newest), newest.id)
+            self._newest[newest.identity] = (latest, _place(newest), newest.id)
         says = [each.changed for each in events]
         return Folded(
             newest=newest,
@@ -125,6 +125,8 @@ class Lookback:
         self._newest = {identity: each for identity, each in self._newest.items() if each[0] >= before}
 
 
-def _is_creation(announced: Announcement) -> bool:
-    """Whether an event tells that its object was made, so that every other one about it is newer."""
-    return announced.type.endswith(".created")
+def _place(announced: Announcement) -> int:
+    """Return where in its object's life an event is, latest first: an end, anything between, the beginning."""
+    if announced.type.endswith(".deleted"):
+        return 0
+    return 2 if announced.type.endswith(".created") else 1

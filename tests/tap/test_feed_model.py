@@ -33,6 +33,7 @@ class World:
         self.state = 0
         self.email = ""
         self.discounts: dict[str, int] = {}
+        self.discounts_gone = [0, 0]
         self.stripe = MovingStripe({"/v1/coupons": [], "/v1/invoices": [], BANKS: []}, seed=rng.randrange(10**6))
         self.stripe.lists[ACCOUNT] = self.account()
 
@@ -108,12 +109,14 @@ class World:
             self.announce("account.updated", self.stripe.lists[ACCOUNT])
 
     def discount(self) -> None:
-        """Change a discount: no path answers it, so that its events must be listed in order."""
-        name = f"di_{self.rng.randrange(2)}"
+        """Change a discount: no path answers it, so that its changes must be listed in order. No id comes back."""
+        place = self.rng.randrange(2)
+        name = f"di_{place}_{self.discounts_gone[place]}"
         carried = {"id": name, "object": "discount", "promotion_code": str(self.state)}
         if name in self.discounts and self.rng.random() < 0.3:
             del self.discounts[name]
-            self.announce("customer.discount.deleted", carried, in_order=True)
+            self.discounts_gone[place] += 1
+            self.announce("customer.discount.deleted", carried)
         else:
             self.discounts[name] = self.state
             self.announce("customer.discount.updated", carried, in_order=True)

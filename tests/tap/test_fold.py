@@ -1,5 +1,6 @@
 """The fold of events, without a network: what new ones say about an object, and a model of what that is good for."""
 
+import itertools
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -103,15 +104,18 @@ def test_what_is_listed_after_an_event_that_was_read_is_not_first() -> None:
     assert (found.tied, found.first) == (True, False)
 
 
-def test_the_creation_is_the_oldest_event_of_its_second_wherever_it_is_listed() -> None:
-    creation, update = event("a", 10, what="created"), event("b", 10)
-    assert read(Lookback(), creation, update)["cus_1"].newest.id == "evt_b"
-    for known, new in [(creation, update), (update, creation)]:
-        for shown in ([creation, update], [update, creation]):
-            lookback = Lookback()
-            read(lookback, known)
-            assert read(lookback, *shown)["cus_1"].first is (new is update)
-    assert read(Lookback(), event("c", 9, what="updated"), creation)["cus_1"].newest.id == "evt_a"
+def test_a_creation_is_the_oldest_event_of_its_second_and_a_deletion_the_newest_wherever_they_are_listed() -> None:
+    creation, update, deletion = (event(each, 10, what=each) for each in ("created", "updated", "deleted"))
+    for shown in itertools.permutations([creation, update, deletion]):
+        assert read(Lookback(), *shown)["cus_1"].newest is deletion
+    for older, newer in itertools.combinations([creation, update, deletion], 2):
+        for shown in ([older, newer], [newer, older]):
+            assert read(Lookback(), *shown)["cus_1"].newest is newer
+            for known in (older, newer):
+                lookback = Lookback()
+                read(lookback, known)
+                assert read(lookback, *shown)["cus_1"].first is (known is older)
+    assert read(Lookback(), event("c", 9), creation)["cus_1"].newest is creation
 
 
 def test_the_first_in_the_list_stays_known_when_others_of_its_second_show() -> None:
