@@ -473,12 +473,15 @@ class Feed:
         # Several objects may lead to one child list, which is asked for once: from where any of them has news.
         since = min((each.since for each in folded), default=0) - self._lookback_seconds
         for each in sorted(folded, key=lambda each: each.newest.created):
-            self._begin_unit(each, since, doubted.pop(each.newest.identity, frozenset()), secrets=stretch.secrets)
+            again = doubted.get(each.newest.identity, frozenset())
+            if self._begin_unit(each, since, again, secrets=stretch.secrets):
+                doubted.pop(each.newest.identity, None)
         for identity, paths in doubted.items():
             self._read_parent(identity, since, paths)
         yield from self._deliver([unit for unit in self._units if unit not in before])
 
-    def _begin_unit(self, folded: Folded, since: int, again: frozenset[str], *, secrets: bool) -> None:
+    def _begin_unit(self, folded: Folded, since: int, again: frozenset[str], *, secrets: bool) -> bool:
+        """Begin what events about an object lead to; return whether its lists that are in doubt are read by that."""
         newest = folded.newest
         name = newest.identity[0]
         cause = Cause(
@@ -493,20 +496,21 @@ class Feed:
             self._read_again(
                 (refresh.of, newest.identity[1]), {"id": newest.identity[1]}, also, "events that name a list"
             )
-            return
+            return True
         if folded.late:
             if not brings_children(name, folded.changed):
-                return
+                return False
             reason: str | None = "late events"
         else:
             reason = self._why_read_again(folded)
         if reason is not None and self._path(name, newest.json) is not None:
             told = newest if folded.first and not folded.late else None
             self._read_again(newest.identity, newest.json, cause, reason, told=told)
-            return
+            return True
         if folded.late or not folded.first:
-            return  # nobody can say more than the event that was listed before it
+            return False  # nobody can say more than the event that was listed before it
         self._take_told(self._unit(newest.identity, cause), newest, secrets=secrets)
+        return True
 
     def _take_told(self, unit: Unit, told: Announcement, *, secrets: bool) -> None:
         """Put into the unit what an event itself tells of its object."""

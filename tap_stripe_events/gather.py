@@ -1,8 +1,8 @@
 """Taking objects apart and gathering what belongs to them: the same for a page of a list and for what an event tells.
 
 A *unit* is what is delivered together. An object is put into one; child lists are asked for as `children` decides, and
-their answers put into the same unit. When nothing is open any more its owner, a source, delivers `contents`: children
-before their parents. Nothing here knows of windows or polls.
+their answers put into the same unit. When nothing is open any more its owner, a source, delivers `contents`: parents
+before their children. Nothing here knows of windows or polls.
 """
 
 import logging
@@ -355,12 +355,15 @@ class Gather:
     # Delivery
 
     def contents(self, unit: Unit) -> Iterator[Change]:
-        """Yield what a unit holds, children before parents."""
-        yield from unit.held
-        for parent in reversed(unit.parents):
+        """Yield what a unit holds, parents before children.
+
+        An older list of the same second may lack a child: when it comes, the newer list must be known already.
+        """
+        for parent in unit.parents:
             if parent.read.object.name in self._selected:
                 also = unit.cause.also if unit.cause is not None else frozenset()
                 yield self._with_children(parent, also)
+        yield from unit.held
 
     def _with_children(self, parent: Parent, also: Collection[str]) -> Change:
         """Return a parent's change with the ids of its children, where their complete list is known."""

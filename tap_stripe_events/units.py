@@ -134,7 +134,7 @@ class Unit:
         last_id: The id of the page's last object.
         last_created: That object's `created`.
         open: Requests that are not answered yet.
-        held: Changes to deliver before the parents.
+        held: Changes to deliver with the parents.
         parents: The objects, and those of child lists that have children themselves; innermost last.
     """
 

@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
@@ -38,6 +38,7 @@ from target_postgres_stripe.text import storable
 from target_postgres_stripe.verify import Verification
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
     from typing import IO
 
@@ -374,9 +375,12 @@ class TargetPostgresStripe(Target):
         self._staged = True
 
     def _stage(self, segment: int) -> list[tuple[PostgresSink, Batch]]:
-        """Stage the rows that arrived before STATE ``segment``; returns each sink with the rows that did not."""
+        """Stage the rows that arrived before STATE ``segment``; returns each sink with the rows that did not.
+
+        Parents come first: a list decides about rows as of the same moment, so it must be the last one when they come.
+        """
         later: list[tuple[PostgresSink, Batch]] = []
-        for sink in self._sinks:
+        for sink in parents_first(self._sinks):
             covered, rest = sink.batch.split(segment)
             self.loader.ensure(sink.shape)
             sink.process_batch({"loader": self.loader, "batch": covered})
@@ -459,6 +463,21 @@ class TargetPostgresStripe(Target):
             sys.exit(1)
         finally:
             target.close()
+
+
+def parents_first(sinks: Sequence[PostgresSink]) -> list[PostgresSink]:
+    """The sinks in an order in which each stream comes after those whose records bring lists of it."""
+    parents = defaultdict(set)
+    for sink in sinks:
+        for child in sink.shape.owns:
+            parents[child].add(sink.shape.stream)
+
+    def generation(stream: str, below: frozenset[str] = frozenset()) -> int:
+        above = parents[stream] - below - {stream}
+        return 1 + max((generation(each, below | {stream}) for each in above), default=0)
+
+    generations = {sink.shape.stream: generation(sink.shape.stream) for sink in sinks}
+    return sorted(sinks, key=lambda sink: generations[sink.shape.stream])
 
 
 def schema_name(name: str) -> str:

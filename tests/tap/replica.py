@@ -104,7 +104,7 @@ class Tables:
             child == stream
             and record.get(f"{parent}_id") == parent_key
             and key not in known
-            and moment_of(record[AS_OF]) < moment_of(as_of)
+            and moment_of(record[AS_OF]) <= moment_of(as_of)
             for (parent, parent_key, child), (as_of, known) in self._lists.items()
         )
 

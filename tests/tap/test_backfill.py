@@ -267,7 +267,7 @@ def test_a_list_that_is_refused_while_more_of_its_pages_are_on_their_way_is_clos
     ]
 
 
-def test_an_invoice_comes_after_its_lines_and_names_all_of_them() -> None:
+def test_an_invoice_comes_before_its_lines_and_names_all_of_them() -> None:
     lines = [{"id": f"il_{each}", "object": "line_item", "amount": each} for each in range(25)]
     invoice = {
         "id": "in_1",
@@ -278,9 +278,9 @@ def test_an_invoice_comes_after_its_lines_and_names_all_of_them() -> None:
     stripe = StandInStripe({"/v1/invoices": [invoice], "/v1/invoices/in_1/lines": lines})
     items = read(stripe, whole("/v1/invoices"), "invoice", "line_item")
     changes = [each for each in items if isinstance(each, Change)]
-    assert [each.stream for each in changes] == ["line_item"] * 25 + ["invoice"]
-    assert {each.record["invoice_id"] for each in changes[:-1]} == {"in_1"}
-    assert sorted(changes[-1].record[CHILDREN]["line_item"]) == sorted(each["id"] for each in lines)
+    assert [each.stream for each in changes] == ["invoice"] + ["line_item"] * 25
+    assert {each.record["invoice_id"] for each in changes[1:]} == {"in_1"}
+    assert sorted(changes[0].record[CHILDREN]["line_item"]) == sorted(each["id"] for each in lines)
     rest = next(each for each in stripe.requests if each.path.endswith("/lines"))
     assert rest.parameters["starting_after"] == "il_9"  # what was embedded is not asked for again
 

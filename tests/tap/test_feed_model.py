@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replica import Reader
 from stand_in import NOW, MovingStripe
@@ -211,6 +211,7 @@ def play(seed: int, steps: int) -> tuple[World, Following]:
 
 @settings(max_examples=400)
 @given(seed=st.integers(0, 10**9), steps=st.integers(5, 150))
+@example(seed=367776401, steps=115)  # a list is in doubt, and an old event of its parent is read again in the same poll
 def test_when_all_is_quiet_the_tables_are_what_the_world_is(seed: int, steps: int) -> None:
     world, following = play(seed, steps)
     found = {stream: following.reader.values(stream, column) for stream, column in COLUMNS.items()}

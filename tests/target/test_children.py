@@ -6,6 +6,7 @@ import pytest
 from messages import FILLER, TEXT, activate, millis, record, schema, state
 
 INVOICE = schema("invoice", number=TEXT)
+LISTING = schema("invoice", number=TEXT, _sdc_children={"type": "object", "patternProperties": {"^line_item$": {}}})
 LINE = schema("line_item", key=("invoice_id", "id"), description=TEXT)
 LIVE = "SELECT invoice_id, id FROM stripe.line_item WHERE _sdc_deleted_at IS NULL ORDER BY 1, 2"
 
@@ -337,3 +338,17 @@ def test_what_goes_with_its_parent_takes_its_own_children_along(load, rows, hard
     live = "SELECT id FROM stripe.{} WHERE _sdc_deleted_at IS NULL"
     assert rows(live.format("source")) == [("src_2",)]
     assert rows(live.format("source_transaction")) == [("srctxn_2",)]
+
+
+@pytest.mark.parametrize("size", [1, 100])
+@pytest.mark.parametrize("between", [[], [state()]], ids=["no STATE", "a STATE"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in one run", "in two"])
+@pytest.mark.parametrize("schemas", [(LISTING, LINE), (LINE, LISTING)], ids=["parents first", "children first"])
+def test_a_child_that_is_added_in_the_second_of_an_empty_list_stays(  # noqa: PLR0917 - each is varied
+    load, rows, schemas, apart, between, size
+):
+    """An invoice is made, and gets a line in the same second; the tap reads it again, and sends parents first."""
+    before, after = [invoice([], 5), *between], [invoice(["a"], 5), line("a", 5), state()]
+    for messages in [[*before, state()], after] if apart else [[*before, *after]]:
+        load(*schemas, *messages, batch_size_rows=size)
+    assert rows(LIVE) == [("in_1", "a")]
