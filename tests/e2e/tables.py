@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     import psycopg
 
 PASSING = frozenset({
-    "_sdc_as_of", "_sdc_batched_at", "_sdc_extracted_at", "_sdc_received_at", "_sdc_sequence", "_sdc_table_version",
+    "_sdc_as_of", "_sdc_batched_at", "_sdc_deleted_at", "_sdc_extracted_at", "_sdc_received_at", "_sdc_sequence",
+    "_sdc_table_version",
 })  # fmt: skip
-"""Columns that say when a row was read rather than what it says."""
+"""Columns that say when a row was read rather than what it says; of a deletion counts that it is known."""
 
 
 def checksums(connection: psycopg.Connection[Any], schema: str = "stripe") -> dict[str, str]:
@@ -33,7 +34,8 @@ def counts(connection: psycopg.Connection[Any], schema: str = "stripe") -> dict[
 def _checksum(connection: psycopg.Connection[Any], schema: str, name: str) -> str:
     row = connection.execute(
         f"SELECT md5(string_agg(line, E'\\n' ORDER BY line)) FROM ("
-        f'SELECT (to_jsonb(t) - %s::text[])::text AS line FROM "{schema}"."{name}" AS t) AS lines',
+        f"SELECT (to_jsonb(t) - %s::text[])::text || (t._sdc_deleted_at IS NULL)::text AS line "
+        f'FROM "{schema}"."{name}" AS t) AS lines',
         (sorted(PASSING),),
     ).fetchone()
     return str(row[0]) if row else ""

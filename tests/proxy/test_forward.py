@@ -135,7 +135,7 @@ def error_of(answer):
     return int(first.split()[1]), error
 
 
-@pytest.mark.parametrize("target", [b"/evil.example/v1/x", b"/api.stripe.com.evil.example/v1", b"/http://evil/", b"/"])
+@pytest.mark.parametrize("target", [b"/evil.example/v1/x", b"/api.stripe.com.evil.example/v1", b"/http://evil/"])
 def test_it_is_no_open_relay(upstream, proxy, target):
     answer, request = sent(upstream, proxy, b"GET " + target + b" HTTP/1.1\nHost: proxy\n")
     status, error = error_of(answer)
