@@ -106,7 +106,7 @@ class Pages:
             logger.warning("%s: Postgres cannot be asked (%s)", path, type(error).__name__)
             return _json(503, {"error": f"Postgres cannot be asked ({type(error).__name__})."})
         if path == "/metrics":
-            return Reply(status=200, body=metrics.render(seen), kind="text/plain; version=0.0.4; charset=utf-8")
+            return Reply(status=200, body=metrics.render(seen), kind=metrics.CONTENT_TYPE)
         wait_path = f"/api/wait/{seen.sync_id}" if seen.sync_id is not None else None
         return Reply(
             status=200,
