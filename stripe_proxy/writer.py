@@ -20,6 +20,7 @@ import msgspec
 
 from stripe_proxy.errors import NotAppliedError
 from tap_stripe_events import changes
+from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from target_postgres_stripe.batch import Batch
@@ -53,6 +54,83 @@ class Job:
     stored: Future[None] = field(default_factory=Future)
 
 
+class Transactions:
+    """Stores jobs, all that it is given in one transaction. One thread at a time.
+
+    Args:
+        connect: Opens a session.
+        schema: The schema with the tables.
+        hard_delete: Deleted rows are removed.
+        clock: The machine's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], psycopg.Connection[Any]],
+        schema: str,
+        hard_delete: bool,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connect, self._schema, self._hard_delete = connect, schema, hard_delete
+        self._clock = clock or Clock()
+        self._loader: Loader | None = None
+        self._away_until = float("-inf")
+
+    def close(self) -> None:
+        """End the session."""
+        if self._loader is not None:
+            self._loader.close()
+
+    def store(self, jobs: Sequence[Job]) -> None:
+        """Store all in one transaction; if one of them cannot be stored, each in its own."""
+        try:
+            self._commit([change for job in jobs for change in job.changes])
+        except Exception as error:  # noqa: BLE001 - whatever it was, the callers get Stripe's answer, and it is logged
+            self._undo()
+            if len(jobs) > 1 and self._away_until <= self._clock.monotonic():
+                for job in jobs:
+                    self.store([job])
+                return
+            logger.warning("%s", error if isinstance(error, TargetError) else type(error).__name__)
+            for job in jobs:
+                if job.stored.running():
+                    job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
+        else:
+            for job in jobs:
+                if job.stored.running():
+                    job.stored.set_result(None)
+
+    def _commit(self, found: Sequence[Change]) -> None:
+        if self._away_until > self._clock.monotonic():
+            raise NotAppliedError(reason="Postgres is away")
+        if self._loader is None:
+            try:
+                loader = Loader(
+                    connect=self._connect, schema=self._schema, hard_delete=self._hard_delete, reader_role=None
+                )
+                loader.open()
+            except TargetError:
+                self._away_until = self._clock.monotonic() + _AWAY_SECONDS
+                raise
+            self._loader = loader
+        now = int(self._clock.now() * 1000)
+        batches: dict[str, Batch] = {}
+        for number, change in enumerate(found):
+            batches.setdefault(change.stream, Batch()).add(_row(change, number, now))
+        for stream, batch in batches.items():
+            self._loader.announce(_shape(stream))
+            self._loader.stage(_shape(stream), batch)
+        self._loader.commit(None)
+
+    def _undo(self) -> None:
+        """Begin with another session the next time: whatever went wrong, this one may be lost."""
+        if self._loader is not None:
+            self._loader.rollback()
+            self._loader.close()
+            self._loader = None
+
+
 class Writer:
     """Stores changes. Started by `start`, ended by `close`; `store` may be called from any thread.
 
@@ -71,12 +149,10 @@ class Writer:
         hard_delete: bool,
         patience_seconds: float,
     ) -> None:
-        self._connect, self._schema, self._hard_delete = connect, schema, hard_delete
+        self._transactions = Transactions(connect=connect, schema=schema, hard_delete=hard_delete)
         self._patience_seconds = patience_seconds
         self._busy_since: float | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._loader: Loader | None = None
-        self._away_until = 0.0
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -87,8 +163,7 @@ class Writer:
         """End, when what was given so far is stored."""
         self._jobs.put(None)
         self._thread.join()
-        if self._loader is not None:
-            self._loader.close()
+        self._transactions.close()
 
     def store(self, found: Sequence[Change]) -> Future[None]:
         """Store changes; what comes out is an error, if they could not be."""
@@ -106,7 +181,7 @@ class Writer:
             for job in jobs:
                 job.stored.set_running_or_notify_cancel()  # what Stripe did is stored, also if nobody waits any more
             self._busy_since = time.monotonic()
-            self._store(jobs)
+            self._transactions.store(jobs)
             self._busy_since = None
             if ended:
                 return
@@ -125,59 +200,12 @@ class Writer:
             count += len(job.changes)
         return jobs, False
 
-    def _store(self, jobs: Sequence[Job]) -> None:
-        """Store all in one transaction; if one of them cannot be stored, each in its own."""
-        try:
-            self._commit([change for job in jobs for change in job.changes])
-        except Exception as error:  # noqa: BLE001 - whatever it was, the callers get Stripe's answer, and it is logged
-            self._undo()
-            if len(jobs) > 1 and self._away_until <= time.monotonic():
-                for job in jobs:
-                    self._store([job])
-                return
-            logger.warning("%s", error if isinstance(error, TargetError) else type(error).__name__)
-            for job in jobs:
-                if job.stored.running():
-                    job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
-        else:
-            for job in jobs:
-                if job.stored.running():
-                    job.stored.set_result(None)
-
-    def _commit(self, found: Sequence[Change]) -> None:
-        if self._away_until > time.monotonic():
-            raise NotAppliedError(reason="Postgres is away")
-        if self._loader is None:
-            try:
-                loader = Loader(
-                    connect=self._connect, schema=self._schema, hard_delete=self._hard_delete, reader_role=None
-                )
-                loader.open()
-            except TargetError:
-                self._away_until = time.monotonic() + _AWAY_SECONDS
-                raise
-            self._loader = loader
-        batches: dict[str, Batch] = {}
-        for number, change in enumerate(found):
-            batches.setdefault(change.stream, Batch()).add(_row(change, number))
-        for stream, batch in batches.items():
-            self._loader.announce(_shape(stream))
-            self._loader.stage(_shape(stream), batch)
-        self._loader.commit(None)
-
-    def _undo(self) -> None:
-        """Begin with another session the next time: whatever went wrong, this one may be lost."""
-        if self._loader is not None:
-            self._loader.rollback()
-            self._loader.close()
-            self._loader = None
-
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def _row(change: Change, number: int) -> Any:
-    """Return a change as the row that the target makes of its message.
+def _row(change: Change, number: int, now: int) -> Any:
+    """Return a change as the row that the target makes of its message, in milliseconds since the epoch of its writing.
 
     Raises:
         NotAppliedError: It has no place in its table.
@@ -185,9 +213,8 @@ def _row(change: Change, number: int) -> Any:
     text, _ = storable(_encoder.encode(change.record))
     try:
         return _reader(change.stream).read(
-            msgspec.Raw(text), number=number, segment=0, version=None, extracted_at=None,
-            sequence=time.time_ns() // 1_000_000,
-        )  # fmt: skip
+            msgspec.Raw(text), number=number, segment=0, version=None, extracted_at=None, sequence=now
+        )
     except WrongValueError as wrong:
         raise NotAppliedError(reason=f"{change.stream}: {wrong.column} is not {wrong.expected}") from None
 
