@@ -8,10 +8,15 @@ not in it.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
+import msgspec
+
+from stripe_proxy.errors import NotAppliedError
+from tap_stripe_events.client import may_hold_secrets
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import parent_column
 
@@ -21,6 +26,8 @@ _LISTS = frozenset({"list", "search_result"})
 _PAYMENT_REQUIRED = 402
 _EXPAND = re.compile(r"expand\[\d*\]")
 _PLACEHOLDER = re.compile(r"\{\w+\}")
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,53 @@ class Told:
     name: str
     json: Json
     columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def may_hold_objects(method: str, path: str, status: int, content_type: str) -> bool:
+    """Whether an answer is JSON of `/v1` that says how things are."""
+    good = 200 <= status < 300 or status == _PAYMENT_REQUIRED  # noqa: PLR2004 - success
+    is_json = content_type.split(";", maxsplit=1)[0].strip().lower() == "application/json"
+    return good and is_json and path.startswith("/v1/") and method != "HEAD"
+
+
+def answered(
+    text: bytes | None,
+    *,
+    method: str,
+    path: str,
+    query: str,
+    form: str,
+    status: int,
+    version: str | None,
+    replayed: bool,
+    began: int,
+    dated: int,
+) -> Answered:
+    """Return what a request and its answer are together.
+
+    Args:
+        text: The answer's body, without its content encoding; None if that cannot be undone.
+        method: The request's method.
+        path: Its path, as it was sent.
+        query: Its query.
+        form: The form in its body.
+        status: The answer's status.
+        version: Its API version, if it says one.
+        replayed: Whether it may be older than the request.
+        began: The second in which the request began, as far as this machine knows.
+        dated: The second of the answer's `Date`.
+
+    Raises:
+        NotAppliedError: It is no JSON.
+    """
+    try:
+        body = _decoder.decode(text or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotAppliedError(reason="it is no JSON that can be read") from None
+    return Answered(
+        method=method, path=unquote(path), parameters=form_parameters(query, form), status=status, version=version,
+        replayed=replayed, dated=dated, began=began, body=body, secrets=may_hold_secrets(text or b""),
+    )  # fmt: skip
 
 
 def form_parameters(query: str, form: str) -> tuple[tuple[str, str], ...]:

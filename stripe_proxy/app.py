@@ -13,25 +13,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote
 
-import msgspec
 import psycopg
 
-from stripe_proxy.answers import Answered, form_parameters
+from stripe_proxy.answers import answered, may_hold_objects
 from stripe_proxy.callers import Account, Callers
 from stripe_proxy.errors import ForwardError, NotAppliedError, UnknownHostError
 from stripe_proxy.forward import Upstream, error_body, header, plain, to_caller
 from stripe_proxy.pages import Pages, Reply
 from stripe_proxy.wait import StripeBound
-from stripe_proxy.written import Writes
-from tap_stripe_events.client import StripeClient, may_hold_secrets
+from stripe_proxy.written import Writes, stored_types
 from tap_stripe_events.clock import Clock, StripeClock
 from tap_stripe_events.errors import TapError
-from tap_stripe_events.families import names_by_stream
-from tap_stripe_events.object_table import STRIPE_OBJECTS
 from target_postgres_stripe.errors import TargetError
 
 if TYPE_CHECKING:
@@ -40,6 +34,7 @@ if TYPE_CHECKING:
     from stripe_proxy.database import Database, Sync
     from stripe_proxy.settings import Settings
     from stripe_proxy.writer import Writer
+    from tap_stripe_events.client import StripeClient
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -49,10 +44,8 @@ APPLIED = b"stripe-proxy-applied"
 _ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
-_PAYMENT_REQUIRED = 402
 
 logger = logging.getLogger("stripe-proxy")
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +145,8 @@ class App:
         async with self._upstream.request(passed.method, url, passed.headers, body) as response:
             date = self._heard(response, asked_at)
             headers = to_caller(response.raw_headers)
-            if not _may_hold_objects(passed, response.status, response.headers.get("Content-Type", "")):
+            kind = response.headers.get("Content-Type", "")
+            if not may_hold_objects(passed.method, passed.path, response.status, kind):
                 await send({"type": "http.response.start", "status": response.status, "headers": headers})
                 async for chunk in response.content.iter_any():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -184,38 +178,33 @@ class App:
             NotAppliedError, TapError: It is not there.
         """
         text = plain(content, header(headers, b"content-encoding"))
-        try:
-            body = _decoder.decode(text or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise NotAppliedError(reason="it is no JSON that can be read") from None
         sync = await self._whose()
         whose = await self._callers.account(passed.headers, sync)
         if whose is Account.OTHER:
             return
-        answered = Answered(
+        found = answered(
+            text,
             method=passed.method,
-            path=unquote(passed.path),
-            parameters=form_parameters(passed.query, form),
+            path=passed.path,
+            query=passed.query,
+            form=form,
             status=status,
             version=header(headers, b"stripe-version"),
             replayed=header(headers, b"idempotent-replayed") == "true" or whose is Account.UNKNOWN,
             dated=dated if dated is not None else self._stripe_clock.second(),
             began=began,
-            body=body,
-            secrets=may_hold_secrets(text or b""),
         )
         writes = Writes(
             client=self._client,
             api_version=self._settings.api_version,
             account_id=sync.account_id or "self",
-            selected=frozenset(names_by_stream()[each] for each in sync.streams if each in names_by_stream())
-            or frozenset(STRIPE_OBJECTS),
+            selected=stored_types(sync.streams),
         )
         try:
             async with asyncio.timeout(self._settings.apply_timeout_seconds):
-                found = await asyncio.to_thread(writes.changes, answered)
-                if found:
-                    await asyncio.wrap_future(self._writer.store(found))
+                changes = await asyncio.to_thread(writes.changes, found)
+                if changes:
+                    await asyncio.wrap_future(self._writer.store(changes))
         except TimeoutError:
             raise NotAppliedError(reason="Postgres or Stripe takes too long") from None
 
@@ -286,13 +275,6 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
         yield message.get("body", b"")
         if not message.get("more_body", False):
             return
-
-
-def _may_hold_objects(passed: Passed, status: int, kind: str) -> bool:
-    """Whether an answer is JSON of `/v1` that says how things are."""
-    good = 200 <= status < 300 or status == _PAYMENT_REQUIRED  # noqa: PLR2004 - success
-    is_json = kind.split(";", maxsplit=1)[0].strip().lower() == "application/json"
-    return good and is_json and passed.path.startswith("/v1/") and passed.method != "HEAD"
 
 
 async def _answer_error(send: Send, error: ForwardError) -> None:

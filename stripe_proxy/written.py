@@ -5,7 +5,7 @@ only repeats what it answered before, the object is read again with the sync's o
 answer does. Child lists that would have to be asked for are left to the feed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,13 +16,20 @@ from tap_stripe_events.announced import only_expanded, retrieval
 from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Answer, Request, StripeClient
 from tap_stripe_events.clock import moment
-from tap_stripe_events.families import root_lists
+from tap_stripe_events.families import names_by_stream, root_lists
 from tap_stripe_events.gather import Gather, Source
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.units import Cause, Unit
 
 _REASON = "writes through the proxy"
+
+
+def stored_types(streams: Collection[str]) -> frozenset[str]:
+    """Return the object types that have tables, given the streams that a sync has bookmarks of; none: all of them."""
+    return frozenset(names_by_stream()[each] for each in streams if each in names_by_stream()) or frozenset(
+        STRIPE_OBJECTS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
