@@ -142,6 +142,8 @@ def told(answered: Answered) -> Iterator[Told]:
         name = json_object.get("object")
         if isinstance(name, str) and name in STRIPE_OBJECTS:
             yield Told(name=name, json=json_object, columns=_columns(answered.path, name))
+        else:
+            yield from _listed_in(json_object)
         for path in _expanded(answered):
             for found in _at(json_object, path):
                 yield Told(name=found["object"], json=found)
@@ -162,6 +164,15 @@ def _own(answered: Answered) -> list[Json]:
         data = body.get("data")
         return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
     return [body]
+
+
+def _listed_in(json_object: Json) -> Iterator[Told]:
+    """Yield the elements of the lists in an object that has no table itself, such as a session that connects accounts."""
+    for value in json_object.values():
+        if isinstance(value, dict) and value.get("object") == "list" and isinstance(value.get("data"), list):
+            for each in value["data"]:
+                if isinstance(each, dict) and _is_whole(each):
+                    yield Told(name=each["object"], json=each)
 
 
 def _expanded(answered: Answered) -> list[tuple[str, ...]]:
