@@ -25,6 +25,7 @@ Json: TypeAlias = dict[str, Any]
 _LISTS = frozenset({"list", "search_result"})
 _PAYMENT_REQUIRED = 402
 _EXPAND = re.compile(r"expand\[\d*\]")
+_PREVIEW = re.compile(r"/v1/(credit_notes/preview(/lines)?|invoices/(create_preview|upcoming(/lines)?))")
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -137,11 +138,16 @@ def form_parameters(query: str, form: str) -> tuple[tuple[str, str], ...]:
 
 
 def told(answered: Answered) -> Iterator[Told]:
-    """Yield the objects that an answer says are so: its own, then those that the request had expanded in them."""
+    """Yield the objects that an answer says are so: its own, then those that the request had expanded in them.
+
+    A preview says only what would be.
+    """
+    if _PREVIEW.fullmatch(answered.path):
+        return
     for json_object in _own(answered):
         name = json_object.get("object")
         if isinstance(name, str) and name in STRIPE_OBJECTS:
-            yield Told(name=name, json=json_object, columns=_columns(answered.path, name))
+            yield Told(name=name, json=json_object, columns=_columns(answered, name))
         else:
             yield from _listed_in(json_object)
         for path in _expanded(answered):
@@ -167,7 +173,7 @@ def _own(answered: Answered) -> list[Json]:
 
 
 def _listed_in(json_object: Json) -> Iterator[Told]:
-    """Yield the elements of the lists in an object that has no table itself, such as a session that connects accounts."""
+    """Yield the elements of the lists in an object without a table, such as a session that connects accounts."""
     for value in json_object.values():
         if isinstance(value, dict) and value.get("object") == "list" and isinstance(value.get("data"), list):
             for each in value["data"]:
@@ -206,19 +212,27 @@ def _is_whole(value: Json) -> bool:
     return isinstance(value.get("id"), str) and isinstance(name, str) and name in STRIPE_OBJECTS
 
 
-def _columns(path: str, name: str) -> dict[str, str]:
-    """Return the columns that a path tells of an object: whose child it is."""
-    for pattern, column in _owning_paths(name):
-        if found := pattern.fullmatch(path):
-            return {column: found[1]}
+def _columns(answered: Answered, name: str) -> dict[str, str]:
+    """Return the columns that a request tells of an object: whose child it is."""
+    for pattern, column, parameter in _owning_paths(name):
+        if found := pattern.fullmatch(answered.path):
+            parent = found[1] if parameter is None else dict(answered.parameters).get(parameter)
+            return {} if parent is None else {column: parent}
     return {}
 
 
 @cache
-def _owning_paths(name: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Return the paths below which objects of a type are a parent's own, and the column that names the parent."""
+def _owning_paths(name: str) -> tuple[tuple[re.Pattern[str], str, str | None], ...]:
+    """Return the paths at which objects of a type are a parent's own, and the column that names the parent.
+
+    The parent's id is in the path, or it is a parameter, which then is named too.
+    """
     return tuple(
-        (re.compile(_PLACEHOLDER.sub("([^/]+)", each.path, count=1) + r"(?:/[^/]+)?"), parent_column(each.parent))
+        (
+            re.compile(_PLACEHOLDER.sub("([^/]+)", each.path, count=1) + r"(?:/[^/]+)?"),
+            parent_column(each.parent),
+            None if "{" in each.path else each.parameter,
+        )
         for each in STRIPE_LISTS
-        if each.owned and each.parent is not None and name in each.objects and each.path.count("{") == 1
+        if each.owned and each.parent is not None and name in each.objects and each.path.count("{") <= 1
     )

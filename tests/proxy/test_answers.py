@@ -1,5 +1,7 @@
 """What an answer says of which objects, apart from how it is stored."""
 
+import pytest
+
 from stripe_proxy.answers import Answered, told
 
 
@@ -16,3 +18,29 @@ def test_what_an_object_without_a_table_lists_is_told():
     }  # fmt: skip
     found = list(told(answered(session, path="/v1/financial_connections/sessions/fcsess_1")))
     assert [(each.name, each.json) for each in found] == [(each["object"], each) for each in accounts]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/invoices/create_preview",
+        "/v1/invoices/upcoming",
+        "/v1/invoices/upcoming/lines",
+        "/v1/credit_notes/preview",
+        "/v1/credit_notes/preview/lines",
+    ],
+)
+def test_a_preview_says_only_what_would_be(path):
+    kind = path.split("/")[2].removesuffix("s")
+    preview = {"id": "upcoming_in_1", "object": kind, "customer": {"id": "cus_1", "object": "customer"}}
+    body = {"object": "list", "data": [preview]} if path.endswith("lines") else preview
+    asked = answered(body, path=path, parameters=(("expand[]", "customer"), ("customer", "cus_1")))
+    assert list(told(asked)) == []
+
+
+def test_a_lists_parameter_tells_whose_children_it_shows():
+    body = {"object": "list", "data": [{"id": "ent_1", "object": "entitlements.active_entitlement"}]}
+    path = "/v1/entitlements/active_entitlements"
+    (of_one,) = told(answered(body, path=path, parameters=(("customer", "cus_1"), ("limit", "3"))))
+    (alone,) = told(answered(body["data"][0], path=f"{path}/ent_1"))
+    assert (of_one.columns, alone.columns) == ({"customer_id": "cus_1"}, {})
