@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 import psycopg
-import uvicorn
 
 from stripe_proxy.app import App
 from stripe_proxy.database import Database
 from stripe_proxy.errors import ProxyError
+from stripe_proxy.server import make_server
 from stripe_proxy.settings import Settings, from_environment
 from stripe_proxy.writer import Writer
 from tap_stripe_events.client import StripeClient
@@ -71,10 +71,7 @@ def main() -> int:
     except (ProxyError, TargetError) as error:
         print(f"stripe-proxy: {error}", file=sys.stderr)
         return 1
-    uvicorn.run(
-        app, host=settings.host, port=settings.port, access_log=False, server_header=False, date_header=False,
-        log_level="warning", timeout_graceful_shutdown=30,
-    )  # fmt: skip
+    make_server(app, host=settings.host, port=settings.port).run()
     return 0
 
 

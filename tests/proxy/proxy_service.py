@@ -5,9 +5,9 @@ import socket
 import threading
 
 import requests
-import uvicorn
 
 from stripe_proxy.__main__ import make_app
+from stripe_proxy.server import make_server
 
 START_SECONDS = 20
 
@@ -19,11 +19,7 @@ def serving(settings):
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_app(settings), access_log=False, server_header=False, date_header=False, log_level="warning"
-            )
-        )
+        server = make_server(make_app(settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
