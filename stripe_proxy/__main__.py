@@ -1,8 +1,15 @@
 """``stripe-proxy``: run the service until it is told to stop."""
 
+import argparse
+import contextlib
+import json
 import logging
 import os
+import signal
 import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import psycopg
@@ -10,8 +17,9 @@ import psycopg
 from stripe_proxy.app import App
 from stripe_proxy.database import Database
 from stripe_proxy.errors import ProxyError
+from stripe_proxy.follow import Following, settings_of_sync, sync_command, sync_environment
 from stripe_proxy.server import make_server
-from stripe_proxy.settings import Settings, from_environment
+from stripe_proxy.settings import Settings, about, from_environment
 from stripe_proxy.writer import Writer
 from tap_stripe_events.client import StripeClient
 from target_postgres_stripe.connection import connect, connection_string
@@ -23,8 +31,8 @@ _TRIES = 2
 _STATEMENT_FACTOR = 3  # how much longer than an answer waits a statement may take, before its session is given up
 
 
-def make_app(settings: Settings) -> App:
-    """Return the application that these settings describe.
+def make_app(settings: Settings, following: Following | None = None) -> App:
+    """Return the application that these settings describe, with a sync that it keeps running, if there is to be one.
 
     Raises:
         TargetError: The database cannot be had.
@@ -59,20 +67,50 @@ def make_app(settings: Settings) -> App:
             patience_seconds=settings.apply_timeout_seconds,
         ),
         client=client,
+        following=following,
     )
 
 
-def main() -> int:
-    """Serve."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve; return the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.about:
+        print(json.dumps(about(), indent=2))
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        settings = from_environment(os.environ)
-        app = make_app(settings)
-    except (ProxyError, TargetError) as error:
-        print(f"stripe-proxy: {error}", file=sys.stderr)
-        return 1
-    make_server(app, host=settings.host, port=settings.port).run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # the server raises it once more, when all that was begun is done
+    with contextlib.ExitStack() as stack:
+        following = None
+        try:
+            settings = from_environment(os.environ)
+            if options.follow or settings.follow:
+                directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="stripe-proxy-"))
+                environment = sync_environment(os.environ, settings, directory=directory)
+                settings = settings_of_sync(settings, environment)
+                following = Following(
+                    command=sync_command(), environment=environment, ending=lambda: server.should_exit
+                )
+            app = make_app(settings, following)
+        except (ProxyError, TargetError) as error:
+            print(f"stripe-proxy: {error}", file=sys.stderr)
+            return 1
+        server = make_server(app, host=settings.host, port=settings.port)
+        server.run()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stripe-proxy",
+        description="Passes requests on to Stripe and has what is answered in Postgres before the answer is passed "
+        "back. Its settings are environment variables: STRIPE_PROXY_DATABASE_URL and so on; --about lists them.",
+    )
+    parser.add_argument("--follow", action="store_true", help="also run the sync, through Meltano, and keep it running")
+    parser.add_argument("--about", action="store_true", help="print the settings as JSON, and end")
+    parser.add_argument("--format", choices=["json"], help="of --about; JSON is the only one")
+    parser.add_argument("--version", action="version", version=f"stripe-proxy {version('stripe-postgres-sync')}")
+    return parser
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from stripe_proxy.database import Database, Sync
+    from stripe_proxy.follow import Following, SyncProcess
     from stripe_proxy.settings import Settings
     from stripe_proxy.writer import Writer
     from tap_stripe_events.client import StripeClient
@@ -73,16 +74,32 @@ class App:
         database: Reads Postgres.
         writer: Writes it.
         client: The way to Stripe with the sync's own key; None if there is none.
+        following: Keeps the sync running; None if somebody else does.
     """
 
-    def __init__(self, *, settings: Settings, database: Database, writer: Writer, client: StripeClient | None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        writer: Writer,
+        client: StripeClient | None,
+        following: Following | None = None,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._writer = writer
         self._client = client
+        self._following = following
         self._stripe_clock = StripeClock(Clock())
         self._bound = StripeBound()
-        self._pages = Pages(settings=settings, database=database, bound=self._bound, ask_stripe=self._ask_stripe)
+        self._pages = Pages(
+            settings=settings,
+            database=database,
+            bound=self._bound,
+            ask_stripe=self._ask_stripe,
+            sync_process=self._sync_process,
+        )
         self._callers = Callers(api_key=settings.api_key, ask=self._ask_account)
         self._sync: Sync | None = None
         self._sync_read_at = float("-inf")
@@ -91,15 +108,22 @@ class App:
         """Begin."""
         self._upstream = Upstream(timeout_seconds=self._settings.upstream_timeout_seconds)
         self._writer.start()
+        if self._following is not None:
+            await self._following.open()
 
     async def close(self) -> None:
         """End, when what was answered is stored."""
+        if self._following is not None:
+            await self._following.close()
         await self._upstream.close()
         self._pages.close()
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._database.close)
         if self._client is not None:
             self._client.close()
+
+    def _sync_process(self) -> SyncProcess | None:
+        return None if self._following is None else self._following.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""

@@ -15,6 +15,13 @@ class WrongSettingError(ProxyError):
     """Setting {setting}: {problem}. {way_out}"""
 
 
+class NoMeltanoError(ProxyError):
+    """
+    With --follow the sync is run by Meltano, and {problem}. Install it (pip install meltano), and start in a project
+    with tap-stripe-events and target-postgres-stripe.
+    """
+
+
 class ForwardError(ProxyError):
     """A request was not answered by Stripe.
 

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
+    from stripe_proxy.follow import SyncProcess
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """What ``render`` returns."""
 
 _REFUSED = {StreamState.DENIED, StreamState.NOT_IN_USE}
 
 
-def render(snapshot: Snapshot) -> bytes:
+def render(snapshot: Snapshot, sync_process: SyncProcess | None = None) -> bytes:
     """What Prometheus scrapes. What is not known has no sample, rather than one that lies."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Shown(snapshot=snapshot))
+    registry.register(_Shown(snapshot=snapshot, sync_process=sync_process))
     return generate_latest(registry)
 
 
@@ -37,10 +39,22 @@ class _Shown(Collector):
     """Shows a snapshot to the registry, which tells its collectors apart by identity."""
 
     snapshot: Snapshot
+    sync_process: SyncProcess | None
 
     def collect(self) -> Iterator[Metric]:
+        if self.sync_process is not None:
+            yield from _of_process(self.sync_process)
         yield from _of_sync(self.snapshot)
         yield from _of_streams(self.snapshot)
+
+
+def _of_process(process: SyncProcess) -> Iterator[Metric]:
+    up = GaugeMetricFamily("stripe_sync_process_up", "1 while the sync runs that the proxy keeps running")
+    up.add_metric((), float(process.running_since is not None))
+    yield up
+    starts = CounterMetricFamily("stripe_sync_process_starts", "How many times the proxy has started the sync")
+    starts.add_metric((), process.starts)
+    yield starts
 
 
 def _of_sync(snapshot: Snapshot) -> Iterator[Metric]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from stripe_proxy.follow import SyncProcess
     from stripe_proxy.snapshot import Reference
 
 SHOWN_OPEN_MAX = 10
@@ -69,12 +70,13 @@ class Verdict:
     detail: str
 
 
-def render(snapshot: Snapshot, *, wait_path: str | None) -> str:
+def render(snapshot: Snapshot, *, wait_path: str | None, sync_process: SyncProcess | None = None) -> str:
     """The page.
 
     Args:
         snapshot: What it shows.
         wait_path: The path of the wait endpoint for this sync; None while there is no sync to wait for.
+        sync_process: How the sync's process is, where the proxy keeps it running.
     """
     denied = snapshot.having(StreamState.DENIED)
     ordered = in_order(snapshot)
@@ -82,7 +84,7 @@ def render(snapshot: Snapshot, *, wait_path: str | None) -> str:
         snapshot=snapshot,
         verdict=verdict(snapshot),
         wait_path=wait_path,
-        troubles=troubles(snapshot),
+        troubles=process_troubles(sync_process, snapshot.taken_at) + troubles(snapshot),
         denied=denied,
         fold_denied=len(denied) > SHOWN_OPEN_MAX,
         streams=[each for each in ordered if not is_empty(each)],
@@ -161,6 +163,20 @@ def troubles(snapshot: Snapshot) -> list[tuple[str, str]]:
         for each in left_behind(snapshot)
     ]
     return found
+
+
+def process_troubles(process: SyncProcess | None, now: datetime) -> list[tuple[str, str]]:
+    """What is to be known of the sync's process: that it ended, within a day, and when it is started again."""
+    if process is None or process.ended_at is None:
+        return []
+    how = f"It ended with exit code {process.exit_code} at {moment(process.ended_at)}"
+    if process.running_since is not None:
+        if now - process.ended_at > timedelta(days=1):
+            return []
+        return [("sync", f"{how}, and was started again at {moment(process.running_since)}.")]
+    pause = timedelta(0) if process.next_at is None else max(process.next_at - now, timedelta(0))
+    times = f" It ended soon after its start, {process.failures} times in a row." if process.failures > 1 else ""
+    return [("sync", f"{how}, and is started again in {span(pause)}.{times} The log of stripe-proxy says why.")]
 
 
 def in_order(snapshot: Snapshot) -> list[StreamStatus]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from stripe_proxy.database import Database
+    from stripe_proxy.follow import SyncProcess
     from stripe_proxy.settings import Settings
 
 _WAIT = re.compile(r"/api/wait/([^/]+)")
@@ -69,15 +70,23 @@ class Pages:
         database: Reads Postgres.
         bound: How late it is at Stripe's.
         ask_stripe: Has Stripe answer anything at all, so that the bound is known.
+        sync_process: Tells how the sync's process is; None if that is somebody else's.
     """
 
     def __init__(
-        self, *, settings: Settings, database: Database, bound: StripeBound, ask_stripe: Callable[[], Awaitable[None]]
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        bound: StripeBound,
+        ask_stripe: Callable[[], Awaitable[None]],
+        sync_process: Callable[[], SyncProcess | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._bound = bound
         self._ask_stripe = ask_stripe
+        self._sync_process = sync_process
         self._bound_at = float("-inf")
         self._waits = Waits(look=self._look, wake=self._wake)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -106,11 +115,11 @@ class Pages:
             logger.warning("%s: Postgres cannot be asked (%s)", path, type(error).__name__)
             return _json(503, {"error": f"Postgres cannot be asked ({type(error).__name__})."})
         if path == "/metrics":
-            return Reply(status=200, body=metrics.render(seen), kind=metrics.CONTENT_TYPE)
+            return Reply(status=200, body=metrics.render(seen, self._sync_process()), kind=metrics.CONTENT_TYPE)
         wait_path = f"/api/wait/{seen.sync_id}" if seen.sync_id is not None else None
         return Reply(
             status=200,
-            body=page.render(seen, wait_path=wait_path).encode(),
+            body=page.render(seen, wait_path=wait_path, sync_process=self._sync_process()).encode(),
             kind="text/html; charset=utf-8",
             headers={
                 "Content-Security-Policy": page.CONTENT_SECURITY_POLICY,

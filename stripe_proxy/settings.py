@@ -1,7 +1,7 @@
 """The proxy's settings, from the environment: ``STRIPE_PROXY_DATABASE_URL`` and so on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,41 +11,44 @@ from tap_stripe_events.object_table import API_VERSION
 PREFIX = "STRIPE_PROXY_"
 
 
+def _setting(default: Any, description: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"description": description, "secret": secret})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a person can set.
+    """What a person can set; each says what it is, for people and for Meltano."""
 
-    Attributes:
-        database_url: libpq URI of the database; unset: the embedded Postgres.
-        default_target_schema: The schema that holds the tables.
-        hard_delete: Remove deleted rows, as the target does if it is told to.
-        host: The address to listen on.
-        port: The port.
-        api_url: Where `api.stripe.com` is.
-        files_url: Where `files.stripe.com` is.
-        api_key: The sync's own key; reads again what answers do not hold as the rows do.
-        api_version: The version that rows are in.
-        token: What the status page, the wait endpoint and the metrics ask for; unset: nothing.
-        wake_socket: The tap's setting of that name, so that those who wait have it read at once.
-        wait_timeout_seconds: How long the wait endpoint waits if the caller does not say.
-        upstream_timeout_seconds: How long Stripe may take between two bytes.
-        apply_timeout_seconds: How long an answer waits for Postgres before it goes out without.
-    """
-
-    database_url: str = ""
-    default_target_schema: str = "stripe"
-    hard_delete: bool = False
-    host: str = "127.0.0.1"
-    port: int = 8787
-    api_url: str = "https://api.stripe.com"
-    files_url: str = "https://files.stripe.com"
-    api_key: str = ""
-    api_version: str = API_VERSION
-    token: str = ""
-    wake_socket: str = ""
-    wait_timeout_seconds: float = 30.0
-    upstream_timeout_seconds: float = 80.0
-    apply_timeout_seconds: float = 10.0
+    database_url: str = _setting(
+        "", "libpq URI of the database. If it is not set, the embedded Postgres is used.", secret=True
+    )
+    default_target_schema: str = _setting("stripe", "The schema that holds the tables.")
+    hard_delete: bool = _setting(default=False, description="Remove deleted rows, as the target does if told to.")
+    host: str = _setting("127.0.0.1", "The address to listen on.")
+    port: int = _setting(8787, "The port to listen on.")
+    api_url: str = _setting("https://api.stripe.com", "Where api.stripe.com is.")
+    files_url: str = _setting("https://files.stripe.com", "Where files.stripe.com is.")
+    api_key: str = _setting(
+        "",
+        "The sync's own key: reads again what an answer does not hold as the rows do. "
+        "Without it, that is left to the feed.",
+        secret=True,
+    )
+    api_version: str = _setting(API_VERSION, "The Stripe API version that the rows are in, as the tap's setting.")
+    token: str = _setting(
+        "",
+        "What the status page, the metrics and the wait endpoint ask for; if it is not set, nothing.",
+        secret=True,
+    )
+    follow: bool = _setting(
+        default=False, description="Also run the sync, and again whenever it ends, as --follow does."
+    )
+    wake_socket: str = _setting(
+        "", "The tap's setting of that name, so that those who wait have the feed read at once."
+    )
+    wait_timeout_seconds: float = _setting(30.0, "How long the wait endpoint waits if a call does not say.")
+    upstream_timeout_seconds: float = _setting(80.0, "How long Stripe may take between two bytes.")
+    apply_timeout_seconds: float = _setting(10.0, "How long an answer waits for Postgres before it goes out without.")
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -74,6 +77,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise WrongSettingError(setting=name, problem="it is no URL", way_out="Write https://api.stripe.com.")
     return settings
+
+
+def about() -> dict[str, Any]:
+    """Return what ``--about`` tells, in the form of the SDK's plugins: each setting's JSON Schema."""
+    properties: dict[str, Any] = {}
+    for each in fields(Settings):
+        default: Any = each.default
+        kind = {bool: "boolean", int: "integer", float: "integer", str: "string"}[type(default)]
+        shown = int(default) if kind == "integer" else default  # Meltano cannot pass decimals
+        properties[each.name] = {"type": [kind], "description": each.metadata["description"]}
+        if shown != "":
+            properties[each.name]["default"] = shown
+        if each.metadata["secret"]:
+            properties[each.name]["secret"] = True
+    return {"name": "stripe-proxy", "settings": {"type": "object", "properties": properties}}
 
 
 def _value(name: str, text: str, kind: type) -> object:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from meltano_project import meltano_project
 from oracle import differences
 from pipeline import Pipeline
 from planted import PASSWORD, plant
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from meltano_project import Meltano
     from pipeline import Outcome
 
 _numbers = itertools.count()
@@ -55,6 +57,12 @@ def make_pipeline(tmp_path: Path, database: str) -> Callable[..., Pipeline]:
         return Pipeline(directory, stripe_url=account.url, **{"database_url": database, **options})
 
     return make
+
+
+@pytest.fixture
+def meltano(tmp_path: Path, account: StripeAccount, database: str) -> Meltano:
+    """Meltano, with the test's account and database."""
+    return meltano_project(tmp_path / "project", stripe_url=account.url, database=database)
 
 
 @pytest.fixture

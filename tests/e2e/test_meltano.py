@@ -1,82 +1,20 @@
 """The main job, as people run it: ``meltano run tap-stripe-events target-postgres-stripe``."""
 
 import json
-import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
-from pipeline import BIN, LIST_AGAIN, TIMEOUT_SECONDS
+from meltano_project import STATE_ID
+from pipeline import LIST_AGAIN, TIMEOUT_SECONDS
 from tables import checksums
-
-ROOT = Path(__file__).parents[2]
-STATE_ID = "dev:tap-stripe-events-to-target-postgres-stripe"
 
 
 @pytest.fixture
 def account(make_account):
     return make_account("demo")
-
-
-class Meltano:
-    """Meltano on a copy of the project, with a system database of its own."""
-
-    def __init__(self, project, environment):
-        self._how = {"cwd": project, "text": True}
-        self._environment = environment
-
-    def __call__(self, *arguments, given="", **settings):
-        """Run a command to its end; ``given`` is its input."""
-        how = {**self._how, "env": self._environment | settings, "input": given, "timeout": TIMEOUT_SECONDS}
-        return subprocess.run([BIN / "meltano", *arguments], capture_output=True, check=False, **how)
-
-    @contextmanager
-    def start(self, *arguments, log, **settings):
-        """Start a command; what is left of it at the end is killed."""
-        command, environment = [BIN / "meltano", *arguments], self._environment | settings
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, **self._how, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(TIMEOUT_SECONDS)
-
-    def state(self):
-        """The state that Meltano keeps."""
-        shown = self("state", "get", STATE_ID)
-        assert shown.returncode == 0, shown.stderr
-        return json.loads(shown.stdout)["singer_state"]
-
-
-@pytest.fixture
-def meltano(tmp_path, account, database):
-    project = tmp_path / "project"
-    project.mkdir()
-    shutil.copy(ROOT / "meltano.yml", project)
-    (project / ".venv").symlink_to(BIN.parent)
-    ours = ("TAP_", "TARGET_", "MELTANO_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environment |= {
-        "MELTANO_PROJECT_ROOT": str(project),
-        "MELTANO_DATABASE_URI": f"sqlite:///{project}/meltano.db",
-        "TAP_STRIPE_EVENTS_API_KEY": "sk_test_sandbox",
-        "TAP_STRIPE_EVENTS_API_URL": account.url,
-        "TAP_STRIPE_EVENTS_REQUESTS_PER_SECOND": "1000",
-        "TAP_STRIPE_EVENTS_ENDPOINT_REQUESTS_PER_SECOND": "1000",
-        "TARGET_POSTGRES_STRIPE_DATABASE_URL": database,
-    }
-
-    return Meltano(project, environment)
 
 
 def test_meltano_run_fills_the_tables_and_keeps_a_state_that_a_person_can_read(
