@@ -53,13 +53,13 @@ def uninstall_app(account: Account, path: Mapping[str, str], _params: Params) ->
     return install
 
 
-def delete_app_secret(account: Account, _path: Mapping[str, str], params: Params) -> Record:
-    """``POST /v1/apps/secrets/delete``: by name and scope. Nobody announces it."""
+def delete_app_secret(account: Account, _path: Mapping[str, str], params: Params) -> Body:
+    """``POST /v1/apps/secrets/delete``: by name and scope. Nobody announces it; the answer calls it deleted."""
     demand(params, "name", "scope")
     for secret in account.store.table("apps.secret"):
         if secret.body["name"] == params["name"] and matches(secret.body["scope"], params["scope"]):
             account.delete(secret)
-            return secret
+            return account.renderer.body(secret) | {"deleted": True}
     raise no_such("secret", params["name"], param="name")
 
 

@@ -35,9 +35,11 @@ class Call:
         """What it asks, whatever the arguments are called."""
         return operation(self.verb, self.path)
 
-    def make(self, client: stripe.StripeClient, address: Address, **params: Any) -> Any:
+    def make(
+        self, client: stripe.StripeClient, address: Address, /, *, options: dict[str, Any] | None = None, **params: Any
+    ) -> Any:
         """Make the call, with more parameters than those of the address."""
-        return attrgetter(self.name)(client)(*address.values, {**address.params, **params})
+        return attrgetter(self.name)(client)(*address.values, {**address.params, **params}, options or {})
 
 
 class _Noted(Exception):  # noqa: N818 - no error

@@ -140,7 +140,7 @@ class Oracle:
         expectation = Expectation(parents={table(name): frozenset(columns) for name, columns in PARENTS.items()})
         for each in everything:
             name = table(each.object)
-            cells = self.cells(each.object, each.body, self._parents(each))
+            cells = self.row(each)
             row = Row(cells=cells, required=self._is_listed(each, by_key))
             expectation.rows[name][key_of(name, cells)] = row
             for copy, in_a_field in self._copies(each.object, each.body):
@@ -150,6 +150,10 @@ class Oracle:
                 if in_a_field and row.required and each.object != "event" and not copy.get("deleted"):
                     expectation.carried.add((kind, key))
         return expectation
+
+    def row(self, each: StripeObject) -> dict[str, Any]:
+        """Return the value of each column of an object's row, with those that name its parents."""
+        return self.cells(each.object, each.body, self._parents(each))
 
     def columns(self, object_type: str) -> dict[str, str]:
         """Return the columns that the fields of an object become, with their Postgres types."""

@@ -342,6 +342,14 @@ def test_what_has_no_delete_event_goes_in_silence(http: Http, sandbox: Sandbox) 
     assert kinds(sandbox) == []
 
 
+def test_a_deleted_secret_is_answered_as_a_deleted_one(http: Http) -> None:
+    named = {"name": "key", "scope[type]": "account"}
+    made = ok(http.post("/v1/apps/secrets", {**named, "payload": "x"}))
+    deleted = ok(http.post("/v1/apps/secrets/delete", named))
+    assert (deleted["id"], deleted["object"], deleted["deleted"]) == (made["id"], "apps.secret", True)
+    assert ok(http.get("/v1/apps/secrets", {"scope[type]": "account"}))["data"] == []
+
+
 def test_whatever_vanishes_takes_its_children_along_and_their_lists_are_gone(make_sandbox: Any, connect: Any) -> None:
     sandbox = make_sandbox("full")
     http = connect(sandbox)
