@@ -65,6 +65,11 @@ class Answered:
         return self.method in {"GET", "HEAD"}
 
     @property
+    def is_list(self) -> bool:
+        """Whether it is a list or a search result."""
+        return isinstance(self.body, dict) and self.body.get("object") in _LISTS
+
+    @property
     def as_of(self) -> int:
         """The moment that its objects are known to reflect, in milliseconds since the epoch."""
         return self.began * 1000 if self.is_read else self.dated * 1000 + 999
@@ -78,11 +83,13 @@ class Told:
         name: Its type, which has a table.
         json: The object.
         columns: Key and parent columns that only the request's path says.
+        is_own: It is the answer's object or an element of its list, and not in one of these.
     """
 
     name: str
     json: Json
     columns: Mapping[str, str] = field(default_factory=dict)
+    is_own: bool = False
 
 
 def may_hold_objects(method: str, path: str, status: int, content_type: str) -> bool:
@@ -147,7 +154,7 @@ def told(answered: Answered) -> Iterator[Told]:
     for json_object in _own(answered):
         name = json_object.get("object")
         if isinstance(name, str) and name in STRIPE_OBJECTS:
-            yield Told(name=name, json=json_object, columns=_columns(answered, name))
+            yield Told(name=name, json=json_object, columns=_columns(answered, name), is_own=True)
         else:
             yield from _listed_in(json_object)
         for path in _expanded(answered):
@@ -166,7 +173,7 @@ def _own(answered: Answered) -> list[Json]:
         return [each for each in values if isinstance(each, dict) and "object" in each]
     if not 200 <= answered.status < 300:  # noqa: PLR2004 - success
         return []
-    if body.get("object") in _LISTS:
+    if answered.is_list:
         data = body.get("data")
         return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
     return [body]
@@ -181,11 +188,15 @@ def _listed_in(json_object: Json) -> Iterator[Told]:
                     yield Told(name=each["object"], json=each)
 
 
+def is_expand(parameter: str) -> bool:
+    """Whether a parameter asks for something to be expanded; some libraries number them."""
+    return _EXPAND.fullmatch(parameter) is not None
+
+
 def _expanded(answered: Answered) -> list[tuple[str, ...]]:
     """Return the fields that the request had expanded, as paths within an object."""
-    paths = [value.split(".") for name, value in answered.parameters if _EXPAND.fullmatch(name)]
-    is_list = isinstance(answered.body, dict) and answered.body.get("object") in _LISTS
-    return [tuple(each[1:] if is_list and each[0] == "data" else each) for each in paths]
+    paths = [value.split(".") for name, value in answered.parameters if is_expand(name)]
+    return [tuple(each[1:] if answered.is_list and each[0] == "data" else each) for each in paths]
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Iterator[Json]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stripe_proxy.answers import Answered, Told, told
+from stripe_proxy.answers import Answered, Told, is_expand, told
 from stripe_proxy.errors import NotAppliedError
 from tap_stripe_events import changes
 from tap_stripe_events.announced import only_expanded, retrieval
@@ -56,12 +56,13 @@ class Writes:
             TapError: Stripe does not answer.
         """
         found = list(told(answered))
-        if found and answered.is_read and not self._is_of_now(answered):
-            return self._read_list_again(answered)
-        return [change for each in found for change in self._changes(answered, each)]
+        lacking = answered.is_list and any(_lacks(each) for each in found if each.is_own)
+        if found and answered.is_read and (lacking or not self._is_of_now(answered)):
+            found, answered = self._read_as_before(answered)
+        return [change for each in _once(found) for change in self._changes(answered, each)]
 
     def _changes(self, answered: Answered, each: Told) -> Iterator[Change]:
-        whole = self._is_of_now(answered) and all(name in each.json for name in only_expanded(each.name))
+        whole = self._is_of_now(answered) and not _lacks(each)
         found = None if whole or _is_stub(answered, each) else self._path(each)
         if found is not None:
             yield from self._read_again(each, *found, at_least=answered.as_of)
@@ -90,19 +91,23 @@ class Writes:
         gather.take_gone(unit, each.name, {name: key.get(name) or own.get(name, "") for name in names}, moment(as_of))
         yield from gather.contents(unit)
 
-    def _read_list_again(self, answered: Answered) -> list[Change]:
-        """Read what a caller has read, in the version of the rows."""
+    def _read_as_before(self, answered: Answered) -> tuple[list[Told], Answered]:
+        """Read what a caller has read, in the version of the rows and with all that they hold, by one request."""
         parameters: dict[str, list[str]] = {}
         for name, value in answered.parameters:
-            parameters.setdefault(name, []).append(value)
+            parameters.setdefault("expand[]" if is_expand(name) else name, []).append(value)
+        fields = {field for each in told(answered) if each.is_own for field in only_expanded(each.name)}
+        expand = [f"data.{field}" if answered.is_list else field for field in sorted(fields)]
+        if expand:
+            parameters["expand[]"] = [*dict.fromkeys((*parameters.get("expand[]", ()), *expand))]
         answer = self._get(Request(path=answered.path, endpoint=answered.path, parameters=parameters, reason=_REASON))
-        if answer.verdict is not Verdict.TAKE:
-            return []  # it was there a moment ago, and a read is no reason to say that it is gone
         again = Answered(
             method="GET", path=answered.path, parameters=answered.parameters, status=200, version=self.api_version,
             dated=answer.as_of, began=answer.as_of, body=answer.body, secrets=answer.secrets,
         )  # fmt: skip
-        return [change for each in told(again) for change in self._taken(each, again.as_of, secrets=again.secrets)]
+        if answer.verdict is not Verdict.TAKE:
+            return [], again  # it was there a moment ago, and a read is no reason to say that it is gone
+        return list(told(again)), again
 
     def _taken(self, each: Told, as_of: int, *, secrets: bool) -> Iterator[Change]:
         unit, gather = _unit(as_of), self._gather()
@@ -131,6 +136,21 @@ class Writes:
         if answer.verdict not in {Verdict.TAKE, Verdict.GONE}:
             raise NotAppliedError(reason=f"the sync's key may not read {request.endpoint}")
         return answer
+
+
+def _once(found: list[Told]) -> Iterator[Told]:
+    """Leave out further copies, such as the product of a hundred prices, each of which may cost a request."""
+    seen: set[tuple[str, str]] = set()
+    for each in found:
+        key = (each.name, str(each.json.get("id")))
+        if each.is_own or key not in seen:
+            yield each
+        seen.add(key)
+
+
+def _lacks(each: Told) -> bool:
+    """Whether an object lacks what is only there if it is asked for."""
+    return not all(name in each.json for name in only_expanded(each.name))
 
 
 def _is_stub(answered: Answered, each: Told) -> bool:
