@@ -122,24 +122,14 @@ class StatePromise:
             if record["_sdc_as_of"].startswith("0001-") or record.get("_sdc_deleted_at"):
                 continue
             if row is None:
-                if not self._is_remembered(name, key, record["_sdc_as_of"]):
+                if not is_remembered(self._connection, name, key, record["_sdc_as_of"]):
                     yield f"{name} {key} was covered by a STATE and is not in its table; {_told(covered, name, key)}"
-            elif each.get("version") is None and max(row.as_of, self._sighted(name, key)) < moment(
+            elif each.get("version") is None and max(row.as_of, sighted(self._connection, name, key)) < moment(
                 record["_sdc_as_of"]
             ):
                 deleted = " (deleted)" if row.deleted else ""
                 yield f"{name} {key} is as of {row.as_of}{deleted}; {_told(covered, name, key)}"
         yield from self._check_status(state)
-
-    def _is_remembered(self, name: str, key: Key, as_of: str) -> bool:
-        """Whether something says why a row is not there: a deletion, its parent's list, or a listing of all."""
-        found = self._connection.execute(
-            "SELECT EXISTS "
-            "(SELECT FROM stripe._tombstones WHERE (stream, key) = (%(name)s, %(key)s) AND as_of >= %(at)s) "
-            "OR EXISTS (SELECT FROM stripe._streams WHERE stream = %(name)s AND floor >= %(at)s)",
-            {"name": name, "at": as_of, "key": Jsonb(list(key))},
-        ).fetchone()
-        return bool(found and found[0])
 
     def _check_status(self, state: dict[str, Any]) -> Iterator[str]:
         recorded = dict(self._connection.execute("SELECT stream, bookmark FROM stripe._sync_status").fetchall())
@@ -147,14 +137,26 @@ class StatePromise:
             if recorded.get(stream) != bookmark:
                 yield f"_sync_status of {stream} is {recorded.get(stream)}, and the STATE printed says {bookmark}"
 
-    def _sighted(self, name: str, key: Key) -> datetime:
-        """As of when a listing has seen a row unchanged, which its own as-of does not tell."""
-        found = self._connection.execute(
-            "SELECT greatest(floor, (SELECT as_of FROM stripe._sweep_seen s WHERE s.stream = t.stream AND s.key = %s)) "
-            "FROM stripe._streams t WHERE t.stream = %s",
-            (Jsonb(list(key)), name),
-        ).fetchone()
-        return found[0] if found and found[0] else GAP_FILLER
+
+def is_remembered(connection: psycopg.Connection[Any], name: str, key: Key, as_of: datetime | str) -> bool:
+    """Whether something says why a row is not there: a deletion, its parent's list, or a listing of all."""
+    found = connection.execute(
+        "SELECT EXISTS "
+        "(SELECT FROM stripe._tombstones WHERE (stream, key) = (%(name)s, %(key)s) AND as_of >= %(at)s) "
+        "OR EXISTS (SELECT FROM stripe._streams WHERE stream = %(name)s AND floor >= %(at)s)",
+        {"name": name, "at": as_of, "key": Jsonb(list(key))},
+    ).fetchone()
+    return bool(found and found[0])
+
+
+def sighted(connection: psycopg.Connection[Any], name: str, key: Key) -> datetime:
+    """As of when a listing has seen a row unchanged, which its own as-of does not tell."""
+    found = connection.execute(
+        "SELECT greatest(floor, (SELECT as_of FROM stripe._sweep_seen s WHERE s.stream = t.stream AND s.key = %s)) "
+        "FROM stripe._streams t WHERE t.stream = %s",
+        (Jsonb(list(key)), name),
+    ).fetchone()
+    return found[0] if found and found[0] else GAP_FILLER
 
 
 def _told(covered: list[dict[str, Any]], name: str, key: Key) -> str:

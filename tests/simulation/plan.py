@@ -109,6 +109,62 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProxyPhase:
+    """What goes wrong with the proxy in a run. Moments are seconds from its beginning.
+
+    Attributes:
+        statement_faults: What goes wrong before which statement of the proxy's.
+        commit_faults: What goes wrong with which commit.
+        away_from: When the database stops answering it.
+        away_seconds: For how long.
+        kill_at: SIGKILL.
+        down_seconds: How long it is down then.
+    """
+
+    statement_faults: dict[int, str] = field(default_factory=dict)
+    commit_faults: dict[int, str] = field(default_factory=dict)
+    away_from: float = 0.0
+    away_seconds: float = 0.0
+    kill_at: float | None = None
+    down_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyPlan:
+    """A proxy, and what passes through it.
+
+    Attributes:
+        calls: How many requests of callers there are for each move of the account.
+        reading: The share of these that only read.
+        past: The share that goes past the proxy.
+        old: The share that asks for an old API version.
+        repeated: The share that is sent once more, later, with the same idempotency key.
+        unknown: The share of a key that may not say whose it is.
+        same: The share that is about an object that a request was about just before.
+        has_key: The proxy has a key of its own, to read again.
+        gather_seconds: How long it takes from an answer to the transaction, on average.
+        commit_seconds: How long it takes to get one, on average.
+        kill_share: The share of answers after which it is killed before they are stored.
+        wait_every: How often somebody waits until all is in, in seconds, on average; 0: never.
+        phases: What goes wrong with it, for each run.
+    """
+
+    calls: float
+    reading: float
+    past: float
+    old: float
+    repeated: float
+    unknown: float
+    same: float
+    has_key: bool
+    gather_seconds: float
+    commit_seconds: float
+    kill_share: float
+    wait_every: float
+    phases: tuple[ProxyPhase, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A whole simulation.
 
@@ -123,6 +179,7 @@ class Plan:
         target_settings: The target's.
         way_seconds: How long a request is on its way, on average, each way.
         phases: One after another; then everything has to converge.
+        proxy: The proxy; None: there is none.
     """
 
     seed: int
@@ -135,6 +192,7 @@ class Plan:
     target_settings: dict[str, Any]
     way_seconds: float
     phases: tuple[Phase, ...]
+    proxy: ProxyPlan | None = None
 
     @property
     def is_refused_at_times(self) -> bool:
@@ -154,7 +212,7 @@ def make_plan(seed: int) -> Plan:
     # Without them, what hangs on test clocks is not found, and so no listing in test mode proves what is gone.
     selected = _selected(random) | ({TEST_CLOCK, "customer"} if account == WITH_TEST_CLOCKS else {TEST_CLOCK})
     others = set(random.sample(sorted(STRIPE_OBJECTS), random.randrange(8)))
-    return Plan(
+    plan = Plan(
         seed=seed,
         account=account,
         selected=selected,
@@ -169,6 +227,7 @@ def make_plan(seed: int) -> Plan:
         way_seconds=random.choice((0.001, 0.01, 0.05, 0.15)),
         phases=_in_use(tuple(_phase(random, selected) for _ in range(random.choice((1, 2, 2, 3, 4))))),
     )
+    return replace(plan, proxy=_proxy(Random(f"proxy {seed}"), len(plan.phases)))
 
 
 def _selected(random: Random) -> frozenset[str]:
@@ -298,3 +357,39 @@ def _refusal(random: Random, selected: frozenset[str]) -> dict[str, Any]:
     if random.random() < 0.2:
         refused |= {"event"}
     return {"refused": refused}
+
+
+def _proxy(random: Random, phases: int) -> ProxyPlan | None:
+    """Half of the simulations have one."""
+    if random.random() < 0.5:
+        return None
+    return ProxyPlan(
+        calls=random.choice((0.1, 0.5, 1.0, 2.0)),
+        reading=random.choice((0.0, 0.2, 0.5)),
+        past=random.choice((0.0, 0.2)),
+        old=random.choice((0.0, 0.0, 0.2, 1.0)),
+        repeated=random.choice((0.0, 0.1, 0.3)),
+        unknown=random.choice((0.0, 0.0, 0.1)),
+        same=random.choice((0.0, 0.3, 0.7)),
+        has_key=random.random() < 0.85,
+        gather_seconds=random.choice((0.001, 0.001, 0.02, 0.3)),
+        commit_seconds=random.choice((0.001, 0.01, 0.2, 1.5)),
+        kill_share=random.choice((0.0, 0.0, 0.02)),
+        wait_every=random.choice((0.0, 1.0, 5.0)),
+        phases=tuple(_proxy_phase(random) for _ in range(phases)),
+    )
+
+
+def _proxy_phase(random: Random) -> ProxyPhase:
+    match random.choice(("none", "none", "statement", "commit", "away", "kill")):
+        case "statement":
+            kinds = ("lost", "killed", "disk_full", "deadlock")
+            return ProxyPhase(statement_faults={int(10 ** random.uniform(0, 2.3)): random.choice(kinds)})
+        case "commit":
+            kind = random.choice(("lost", "killed", "disk_full"))
+            return ProxyPhase(commit_faults={int(10 ** random.uniform(0, 1.3)): kind})
+        case "away":
+            return ProxyPhase(away_from=_moment(random), away_seconds=random.choice((0.5, 5.0, 1_000.0)))
+        case "kill":
+            return ProxyPhase(kill_at=_moment(random), down_seconds=random.choice((0.5, 5.0)))
+    return ProxyPhase()

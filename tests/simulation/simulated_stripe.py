@@ -70,15 +70,20 @@ class SimulatedStripe:
         while not self.service.pass_time():
             pass
 
-    def way(self) -> float:
+    def way(self, random: Random) -> float:
         """How long the next thing is on its way, in seconds."""
-        return min(LONGEST_WAY_SECONDS, self.random.expovariate(1 / self.way_seconds))
+        return min(LONGEST_WAY_SECONDS, random.expovariate(1 / self.way_seconds))
 
-    def answer(self, request: HttpRequest) -> Exchange:
+    def answer(self, request: HttpRequest, *, of_the_tap: bool = True) -> Exchange:
         """Answer a request that has just arrived."""
         self.pass_time()
-        self.arrivals.append((self.agenda.monotonic(), self.service.api.endpoint(request)))
+        if of_the_tap:
+            self.arrivals.append((self.agenda.monotonic(), self.service.api.endpoint(request)))
         return self.service.handle(request)
+
+    def date(self) -> str:
+        """The `Date` of an answer that is given now."""
+        return formatdate(self.account.now(), usegmt=True)
 
     def go_wrong(self, faults: list[WireFault]) -> None:
         """Switch faults on."""
@@ -120,12 +125,18 @@ class SimulatedClient(StripeClient):
 
     Args:
         stripe: Where requests go.
+        random: How long their ways are; None: the simulation's own numbers.
+        of_the_tap: They count as the tap's.
         settings: The client's own.
     """
 
-    def __init__(self, stripe: SimulatedStripe, **settings: Any) -> None:
+    def __init__(
+        self, stripe: SimulatedStripe, *, random: Random | None = None, of_the_tap: bool = True, **settings: Any
+    ) -> None:
         self._stripe = stripe
         self._agenda = stripe.agenda
+        self._random = random or stripe.random
+        self._of_the_tap = of_the_tap
         self._key = settings["api_key"]
         self._version = settings["api_version"]
         self._landed: deque[Answer | TapError] = deque()
@@ -154,11 +165,15 @@ class SimulatedClient(StripeClient):
     def get(self, request: Request, *, start: Start | None = None) -> Answer:
         """Send a request and let time pass until its answer is there."""
         landed: list[Answer | TapError] = []
-        flying = Flying(request=request, tries=1, began=self._agenda.monotonic(), land=landed.append)
-        self._wait_for_place(flying, start or self._reserve(request.endpoint))
+        self.send(request, landed.append, start=start)
         while not landed:
             self._agenda.step(self._agenda.monotonic() + READ_TIMEOUT_SECONDS)
         return _raised(landed[0])
+
+    def send(self, request: Request, land: Callable[[Answer | TapError], None], *, start: Start | None = None) -> None:
+        """Send a request; what comes of it is given to ``land`` when it is there."""
+        flying = Flying(request=request, tries=1, began=self._agenda.monotonic(), land=land)
+        self._wait_for_place(flying, start or self._reserve(request.endpoint))
 
     def _wait_for_place(self, flying: Flying, start: Start | None) -> None:
         if self._closed.is_set():
@@ -168,13 +183,13 @@ class SimulatedClient(StripeClient):
             self._agenda.after(delay, lambda: self._wait_for_place(flying, self._reserve(flying.request.endpoint)))
             return
         as_of = self._leave(start)
-        self._agenda.after(self._stripe.way(), lambda: self._reach(flying, start, as_of))
+        self._agenda.after(self._stripe.way(self._random), lambda: self._reach(flying, start, as_of))
 
     def _reach(self, flying: Flying, start: Start, as_of: int) -> None:
         """A request is at Stripe's."""
-        exchange = self._stripe.answer(_http(flying.request, self._key, self._version))
-        date = formatdate(self._stripe.account.now(), usegmt=True)
-        wait = exchange.delay_seconds + self._stripe.way()
+        exchange = self._stripe.answer(_http(flying.request, self._key, self._version), of_the_tap=self._of_the_tap)
+        date = self._stripe.date()
+        wait = exchange.delay_seconds + self._stripe.way(self._random)
         if wait > READ_TIMEOUT_SECONDS:
             self._agenda.after(READ_TIMEOUT_SECONDS, lambda: self._fail(flying, start, "ReadTimeout (network)"))
         elif exchange.delivery is Delivery.WHOLE:
@@ -209,7 +224,7 @@ class SimulatedClient(StripeClient):
                 )
             )
             return
-        chance = self._stripe.random.random()
+        chance = self._random.random()
         wait = retry_seconds(flying.tries, error.headers, chance, longest=self._longest_wait_seconds)
         flying.tries += 1
         self._agenda.after(wait, lambda: self._wait_for_place(flying, self._reserve(flying.request.endpoint)))

@@ -3,7 +3,7 @@
     plan (from a seed) → phases, each a run with its troubles → troubles off → runs → tables equal the truth
 
 What happens at the same time are actions on one agenda: the account's history, requests and their answers, the target's
-reading, faults, kills. Whoever joins later (a proxy, say) joins as one more of these.
+reading, faults, kills, what an application does through a proxy.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import checkers
 import msgspec
 import psycopg
 from agenda import Agenda
+from application import Application
 from comparison import forgets_the_feed, told_in_part, wanted_types, wrong_cells
-from oracle import Oracle, parse_truth
+from oracle import Oracle, parse_truth, table_names
 from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
+from proxy_checkers import as_of_in_the_future
 from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
 from simulated_stripe import SimulatedClient, SimulatedStripe
 from stripe_account import SHOWN_ON_REQUEST
@@ -153,22 +155,34 @@ class Simulation:
         self._lives = False
         self._phase: Phase | None = None
         self._runs: SimulatedTap | None = None
+        self._application = self._make_application() if plan.proxy is not None else None
+
+    def _make_application(self) -> Application:
+        return Application(
+            self.plan, self._stripe, self._history, self._connection, oracle=self._oracle, complete=self._complete,
+            say=self._say, settings={"database_url": self._database_url, **self.plan.target_settings},
+        )  # fmt: skip
 
     def run(self) -> Outcome:
         """Let it all happen."""
         try:
-            for phase in self.plan.phases:
-                self._run_phase(phase)
+            for number, phase in enumerate(self.plan.phases):
+                self._run_phase(phase, number)
                 if self.outcome.wrong:
                     return self.outcome
             self._converge()
         finally:
+            if self._application is not None:
+                self.outcome.counts.update(self._application.counts)
+                self._application.close()
             self._connection.close()
         return self.outcome
 
     # What happens
 
-    def _run_phase(self, phase: Phase) -> None:
+    def _run_phase(self, phase: Phase, number: int) -> None:
+        if self._application is not None:
+            self._application.begin_run(number)
         self._let_live(phase.changes_before)
         self._account.feed = FeedSettings(**self.plan.feed)
         self._agenda.machine_error = phase.machine_error
@@ -183,6 +197,8 @@ class Simulation:
         self._phase = None
         self._say(checkers.exit_codes(ended, troubled=phase.is_troubled, state=self._state))
         self._stripe.go_right()
+        if self._application is not None:
+            self._application.end_run()
         self._quiet(phase.quiet_seconds)
 
     def _go_wrong(self, phase: Phase) -> None:
@@ -224,7 +240,7 @@ class Simulation:
             if self._random.random() < 0.4:
                 self._agenda.sleep(self._random.random() * 2)
                 self._stripe.pass_time()
-            self._history.step()
+            self._move()
 
     def _begin_living(self, moves_a_second: float) -> None:
         self._lives = moves_a_second > 0
@@ -233,11 +249,16 @@ class Simulation:
             if self._lives:
                 self._stripe.pass_time()
                 for _ in range(self._random.choice((1, 1, 1, 2, 4))):
-                    self._history.step()
+                    self._move()
                 self._agenda.after(self._random.expovariate(moves_a_second) * 2, move)
 
         if self._lives:
             self._agenda.after(self._random.random(), move)
+
+    def _move(self) -> None:
+        self._history.step()
+        if self._application is not None:
+            self._application.move()
 
     def _quiet(self, seconds: float) -> None:
         self._agenda.sleep(seconds)
@@ -308,6 +329,8 @@ class Simulation:
                 raise Killed
 
         def kill_all() -> None:
+            if self._application is not None:
+                self._application.proxy.kill(down_seconds=START_SECONDS)
             target.kill()
             kill_tap()
 
@@ -346,6 +369,8 @@ class Simulation:
     def _take_printed(self, state: dict[str, Any]) -> None:
         self._states += 1
         self._say(self._promise.printed(state))
+        if self._application is not None:
+            self._application.look()
         if self._states % LOOK_EVERY == 0:
             self._look()
 
@@ -353,6 +378,7 @@ class Simulation:
         self._say(self._backwards.look(checkers.rows_of(self._connection)))
         if self._states:
             self._say(checkers.families(self._connection))
+            self._say(as_of_in_the_future(self._connection, table_names(self._connection), self._agenda.true_time()))
 
     def _check_run(self, target: TargetProcess, ended: Ended, before: int) -> None:
         settings = self.plan.tap_settings
