@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from stripe_proxy.wait import Followed, Status, StripeBound, Waits, obstacle
+from stripe_proxy.wait import Followed, Status, StripeBound, Waits, obstacle, read_status
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 CALLED = NOW.timestamp() + 0.4
@@ -57,6 +57,26 @@ def test_the_events_of_a_request_must_be_in_too():
     assert "req_1" in (obstacle(status(1, requested=["req_2"]), CALLED, NOW, "req_1") or "")
     assert obstacle(status(1, requested=["req_1"]), CALLED, NOW, "req_1") is None
     assert obstacle(status(0, requested=["req_1"]), CALLED, NOW, "req_1") is not None
+
+
+IN = {"kept_by": "events", "events_as_of": "2026-11-24T12:00:01Z"}
+
+
+@pytest.mark.parametrize(
+    ("bookmarks", "followed"),
+    [
+        ({"mandate": IN, "customer": {"kept_by": "events"}}, {"mandate", "customer"}),
+        ({"mandate": IN, "customer": {"kept_by": "events", "denied": {"since": "…", "reason": "…"}}}, {"mandate"}),
+        ({"mandate": IN, "charge": {"open_windows": []}}, {"mandate"}),
+    ],
+)
+def test_a_stream_is_waited_for_from_its_first_bookmark_on(load, connection, bookmarks, followed):
+    """Before its backfill has begun, too: another stream that needs none may be in already."""
+    account = {"id": "acct_1", "livemode": False}
+    load(*({"type": "STATE", "value": {"account": account, "bookmarks": each}} for each in ({}, bookmarks)))
+    found = read_status(connection, "stripe", frozenset())
+    assert {each.stream for each in found.followed} == followed
+    assert (obstacle(found, CALLED, NOW, None) is None) is (followed == {"mandate"})
 
 
 # How late it is at Stripe's
