@@ -4,6 +4,7 @@ Sends the same requests to Stripe's stand-in directly and through the proxy, in 
 at fixed times, and counts each from the moment at which it was due. Half of them read one object, or list 10 or 100;
 half write. First before the sandbox, then before an upstream that costs next to nothing, since the sandbox, Postgres,
 the proxy and the client share the machine. Each is a process of its own. Empties the schema ``stripe``.
+``--other DIRECTORY``: another checkout, whose proxy is measured in the same run.
 """
 # ruff: noqa: T201 - it prints
 
@@ -36,9 +37,9 @@ from open_loop import Block, Call, Took  # noqa: E402
 from pipeline import FAST, Pipeline  # noqa: E402
 
 KEY = "sk_test_sandbox"
-TURN_SECONDS = 3.0
+TURN_SECONDS = 2.0
 START_SECONDS = 20
-PERCENTILES = (50, 95, 99)
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 PER_CONNECTION = {"date", "content-length", "connection", "transfer-encoding", "keep-alive"}
 
 Make = Callable[[random.Random], Call]
@@ -155,14 +156,15 @@ class Client:
 
 
 @contextlib.contextmanager
-def proxy_process(url: str, database_url: str) -> Iterator[tuple[str, int]]:
+def proxy_process(url: str, database_url: str, checkout: Path) -> Iterator[tuple[str, int]]:
     """The proxy before a place, in a process of its own; yields its URL for Stripe's API, and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     given = {"DATABASE_URL": database_url, "API_URL": url, "FILES_URL": url, "API_KEY": KEY, "PORT": str(port)}
     environment = os.environ | {f"STRIPE_PROXY_{name}": value for name, value in given.items()}
-    process = subprocess.Popen([sys.executable, "-m", "stripe_proxy"], cwd=ROOT, env=environment)
+    environment["PYTHONPATH"] = str(checkout)
+    process = subprocess.Popen([sys.executable, "-m", "stripe_proxy"], cwd=checkout, env=environment)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _healthy(port):
@@ -237,6 +239,7 @@ class Measuring:
         database_url: Where the proxy writes.
         seconds: How long each way to Stripe is measured.
         per_second: How many requests begin in a second.
+        checkouts: Where the proxy's code is, by the name of the way through it.
     """
 
     client: Client
@@ -244,21 +247,25 @@ class Measuring:
     database_url: str
     seconds: float
     per_second: float
+    checkouts: Mapping[str, Path]
 
     def run(self, url: str, upstream_pid: int) -> dict[str, Side]:
         """Measure before a place, directly and through the proxy in turns; the first turns only warm it up."""
-        sides = {"direct": Side(), "proxy": Side()}
         postmaster = postmaster_of(self.database_url)
-        with proxy_process(url, self.database_url) as (proxy_url, proxy_pid):
-            pids = {
-                "proxy": proxy_pid,
-                "postgres": postmaster,
-                "upstream": upstream_pid,
-                "client": self.client.process.pid,
-            }
+        with contextlib.ExitStack() as stack:
+            ways = {"direct": (url, os.getpid())}
+            for name, checkout in self.checkouts.items():
+                ways[name] = stack.enter_context(proxy_process(url, self.database_url, checkout))
+            sides = {name: Side() for name in ways}
             for turn in range(1 + round(self.seconds / TURN_SECONDS)):
                 calls = self.mix.calls(turn, round(self.per_second * TURN_SECONDS))
-                for name, base in (("direct", url), ("proxy", proxy_url)):
+                for name, (base, pid) in list(ways.items())[:: 1 if turn % 2 else -1]:
+                    pids = {
+                        "proxy": pid,
+                        "postgres": postmaster,
+                        "upstream": upstream_pid,
+                        "client": self.client.process.pid,
+                    }
                     before, busy, began = {k: cpu_of(v) for k, v in pids.items()}, machine_seconds(), time.monotonic()
                     took = self.client.run(Block(url=base, key=KEY, per_second=self.per_second, calls=calls))
                     if turn:
@@ -276,17 +283,15 @@ def summary(sides: Mapping[str, Side]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, side in sides.items():
         found[name] = {
-            **{f"p{each}": side.milliseconds(each) for each in PERCENTILES},
-            "max": side.milliseconds(100),
+            **{name: side.milliseconds(percent) for name, percent in PERCENTILES.items()},
             "requests": len(side.took),
             "not 200": sum(each.status != 200 for each in side.took),
             "not applied": sum(not each.applied for each in side.took),
             "cpu": {process: used / side.seconds for process, used in side.cpu.items()},
             "busy": side.busy / side.seconds,
         }
-    found["overhead"] = {
-        key: found["proxy"][key] - found["direct"][key] for key in (*(f"p{each}" for each in PERCENTILES), "max")
-    }
+    for name in sides.keys() - {"direct"}:
+        found[f"{name} - direct"] = {key: found[name][key] - found["direct"][key] for key in PERCENTILES}
     medians = {
         name: {
             kind: statistics.median(each.seconds for each in side.took if each.kind == kind) * 1000
@@ -303,13 +308,12 @@ def summary(sides: Mapping[str, Side]) -> dict[str, Any]:
 def show(upstream: str, found: Mapping[str, Any]) -> None:
     """Print a table."""
     print(f"\n{upstream}: {found['proxy']['requests']} requests each way")
-    print(f"{'ms':>10} {'p50':>7} {'p95':>7} {'p99':>7} {'max':>7}   CPU seconds in a second")
-    for name in ("direct", "proxy", "overhead"):
-        row = found[name]
-        figures = " ".join(f"{row[key]:7.2f}" for key in ("p50", "p95", "p99", "max"))
-        cpu = ", ".join(f"{process} {used:.2f}" for process, used in row.get("cpu", {}).items())
-        more = f"{cpu}, machine {row['busy']:.2f} of {os.cpu_count()}" if cpu else ""
-        print(f"{name:>10} {figures}   {more}")
+    print(f"{'ms':>15} {'p50':>7} {'p95':>7} {'p99':>7} {'max':>7}   CPU seconds in a second")
+    for name, row in found.items():
+        if "p50" in row:
+            figures = " ".join(f"{row[key]:7.2f}" for key in PERCENTILES)
+            cpu = ", ".join(f"{process} {used:.2f}" for process, used in row.get("cpu", {}).items())
+            print(f"{name:>15} {figures}   {cpu}" + (f", machine {row['busy']:.2f} of {os.cpu_count()}" if cpu else ""))
     print("  median overhead: " + ", ".join(f"{k} {v:.1f}" for k, v in found["overhead by kind"].items()))
     print("  " + ", ".join(f"{key} {found['proxy'][key]}" for key in ("not 200", "not applied")))
 
@@ -321,6 +325,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float, nargs="?", default=30)
     parser.add_argument("per_second", type=float, nargs="?", default=200)
     parser.add_argument("--upstream", choices=("sandbox", "canned", "both"), default="both")
+    parser.add_argument("--other", type=Path, help="another checkout")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     given = parser.parse_args()
     with psycopg.connect(given.database_url, autocommit=True) as admin:
@@ -336,8 +341,9 @@ def main() -> None:
         http = Http(account.url)
         mix = Mix(http)
         measuring = Measuring(
-            client=client, mix=mix, database_url=given.database_url, seconds=given.seconds, per_second=given.per_second
-        )
+            client=client, mix=mix, database_url=given.database_url, seconds=given.seconds, per_second=given.per_second,
+            checkouts={"proxy": ROOT} | ({"other": given.other} if given.other else {}),
+        )  # fmt: skip
         answers = mix.answers(http)
         if given.upstream != "canned":
             figures["sandbox"] = summary(measuring.run(account.url, sandbox_pid))
