@@ -45,6 +45,7 @@ APPLIED = b"stripe-proxy-applied"
 _ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
+_PIECE = 50  # changes of a read that are stored at a time, so that a write does not wait for a long list
 
 logger = logging.getLogger("stripe-proxy")
 
@@ -227,8 +228,9 @@ class App:
         try:
             async with asyncio.timeout(self._settings.apply_timeout_seconds):
                 changes = await asyncio.to_thread(writes.changes, found)
-                if changes:
-                    await asyncio.wrap_future(self._writer.store(changes))
+                size = _PIECE if found.is_read else len(changes)
+                for begin in range(0, len(changes), size):
+                    await asyncio.wrap_future(self._writer.store(changes[begin : begin + size]))
         except TimeoutError:
             raise NotAppliedError(reason="Postgres or Stripe takes too long") from None
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tap_stripe_events.changes import Change
 
-_TOGETHER_MAX = 500
+_TOGETHER_MAX = 100
 """Changes in one transaction."""
 
 _AWAY_SECONDS = 1.0
