@@ -22,7 +22,9 @@ COMMANDS = {PROXY: {"follow": {"args": "--follow", "description": "The proxy, an
 # Where Meltano takes a setting from that another plugin has too, if it is not set.
 TAKEN = {
     (PROXY, "api_key"): "$TAP_STRIPE_EVENTS_API_KEY",
+    (PROXY, "api_key_file"): "$TAP_STRIPE_EVENTS_API_KEY_FILE",
     (PROXY, "database_url"): "$TARGET_POSTGRES_STRIPE_DATABASE_URL",
+    (PROXY, "database_url_file"): "$TARGET_POSTGRES_STRIPE_DATABASE_URL_FILE",
 }
 # Meltano's names for what JSON Schema calls a type. (`decimal` settings break a run.)
 KINDS = {"integer": "integer", "boolean": "boolean", "object": "object", "array": "array", "string": "string"}

@@ -1,6 +1,7 @@
 """`make run`: read a Stripe account into Postgres through Meltano, then show what is there.
 
-Needs TAP_STRIPE_EVENTS_API_KEY, in the environment or in `.env`; everything else has a default (see README.md).
+Needs TAP_STRIPE_EVENTS_API_KEY (or …_FILE), in the environment or in `.env`; everything else has a default (see
+README.md).
 """
 
 import json
@@ -82,7 +83,7 @@ def show() -> None:
         url = connection_string(found)
     except TargetError as error:
         sys.exit(str(error))
-    embedded = not any(found.get(name) for name in ("database_url", *PARTS))
+    embedded = not any(found.get(name) for name in ("database_url", "database_url_file", *PARTS))
     with psycopg.connect(url) as connection:
         connection.execute(sql.SQL("set search_path to {}").format(sql.Identifier(schema)))
         tables = _tables(connection, schema)
@@ -166,7 +167,8 @@ def _show_state() -> None:
 
 def main() -> None:
     """Sync and show."""
-    if not settings(TAP).get("api_key"):
+    found = settings(TAP)
+    if not found.get("api_key") and not found.get("api_key_file"):
         sys.exit("TAP_STRIPE_EVENTS_API_KEY is not set: TAP_STRIPE_EVENTS_API_KEY=sk_test_… make run, or try make demo")
     if (ROOT / ".stripe-sync" / "demo-account.json").exists() and "MELTANO_ENVIRONMENT" not in os.environ:
         sys.exit("The tables and the state here are the demo's, and accounts do not mix: run make clean first.")

@@ -19,9 +19,10 @@ from stripe_proxy.database import Database
 from stripe_proxy.errors import ProxyError
 from stripe_proxy.follow import Following, settings_of_sync, sync_command, sync_environment
 from stripe_proxy.server import make_server
-from stripe_proxy.settings import Settings, about, from_environment
+from stripe_proxy.settings import Settings, about, from_environment, with_key_read
 from stripe_proxy.writer import Writer
 from tap_stripe_events.client import StripeClient
+from tap_stripe_events.errors import TapError
 from target_postgres_stripe.connection import connect, connection_string
 from target_postgres_stripe.errors import TargetError
 
@@ -35,9 +36,11 @@ def make_app(settings: Settings, following: Following | None = None) -> App:
     """Return the application that these settings describe, with a sync that it keeps running, if there is to be one.
 
     Raises:
+        TapError: The key cannot be one.
         TargetError: The database cannot be had.
     """
-    text = connection_string({"database_url": settings.database_url or None})
+    settings = with_key_read(settings)
+    text = connection_string({"database_url": settings.database_url, "database_url_file": settings.database_url_file})
 
     def session() -> psycopg.Connection[Any]:
         connection = connect(text, patient=False)
@@ -92,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     command=sync_command(), environment=environment, ending=lambda: server.should_exit
                 )
             app = make_app(settings, following)
-        except (ProxyError, TargetError) as error:
+        except (ProxyError, TapError, TargetError) as error:
             print(f"stripe-proxy: {error}", file=sys.stderr)
             return 1
         server = make_server(app, host=settings.host, port=settings.port)

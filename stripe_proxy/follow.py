@@ -33,8 +33,8 @@ TAP, TARGET = "tap-stripe-events", "target-postgres-stripe"
 
 # The proxy's settings that are also the tap's or the target's.
 _SHARED = {
-    TAP: ("api_key", "api_url", "api_version", "wake_socket"),
-    TARGET: ("database_url", "default_target_schema", "hard_delete"),
+    TAP: ("api_key", "api_key_file", "api_url", "api_version", "wake_socket"),
+    TARGET: ("database_url", "database_url_file", "default_target_schema", "hard_delete"),
 }
 _LONGEST_PAUSE_SECONDS = 60.0
 _STEADY_SECONDS = 60.0  # a sync that has run for so long has begun well: what ends it then is something new
@@ -163,7 +163,7 @@ def settings_of_sync(settings: Settings, environment: Mapping[str, str]) -> Sett
     found = {name: tap[name] for name in _SHARED[TAP] if tap.get(name)}
     found |= {name: target[name] for name in _SHARED[TARGET] if target.get(name)}
     if any(target.get(name) for name in PARTS):
-        found["database_url"] = connection_string(target)
+        found |= {"database_url": connection_string(target), "database_url_file": ""}
     return replace(settings, **found)
 
 

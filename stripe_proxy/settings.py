@@ -1,11 +1,12 @@
 """The proxy's settings, from the environment: ``STRIPE_PROXY_DATABASE_URL`` and so on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from stripe_proxy.errors import WrongSettingError
+from tap_stripe_events.keys import api_key
 from tap_stripe_events.object_table import API_VERSION
 
 PREFIX = "STRIPE_PROXY_"
@@ -22,6 +23,7 @@ class Settings:
     database_url: str = _setting(
         "", "libpq URI of the database. If it is not set, the embedded Postgres is used.", secret=True
     )
+    database_url_file: str = _setting("", "A file that holds the database URL, in place of database_url.")
     default_target_schema: str = _setting("stripe", "The schema that holds the tables.")
     hard_delete: bool = _setting(default=False, description="Remove deleted rows, as the target does if told to.")
     host: str = _setting("127.0.0.1", "The address to listen on.")
@@ -34,6 +36,7 @@ class Settings:
         "Without it, that is left to the feed.",
         secret=True,
     )
+    api_key_file: str = _setting("", "A file that holds the API key, in place of api_key.")
     api_version: str = _setting(API_VERSION, "The Stripe API version that the rows are in, as the tap's setting.")
     token: str = _setting(
         "",
@@ -77,6 +80,17 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise WrongSettingError(setting=name, problem="it is no URL", way_out="Write https://api.stripe.com.")
     return settings
+
+
+def with_key_read(settings: Settings) -> Settings:
+    """Return the settings with the key that ``api_key_file`` holds, if it is set.
+
+    Raises:
+        TapError: What is to be the key cannot be one.
+    """
+    if not settings.api_key and not settings.api_key_file:
+        return settings
+    return replace(settings, api_key=api_key(settings.api_key, settings.api_key_file), api_key_file="")
 
 
 def about() -> dict[str, Any]:

@@ -10,7 +10,6 @@ import json
 import logging
 import queue
 import random
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,13 +31,13 @@ from tap_stripe_events.errors import (
     RetriesSpentError,
     TapError,
 )
+from tap_stripe_events.keys import without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Budget, Refusal, Start, Verdict, retry_seconds, verdict
 
 TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
 _TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
 _LONG_KEY = 20  # of a shorter one, the end would give away too much
 _USER_AGENT = "stripe-postgres-sync/0.1"
-_KEYS = re.compile(r"\b(?:sk|rk|pk|whsec|ek)_[A-Za-z0-9_*]+")
 
 _logger = logging.getLogger("tap-stripe-events.client")
 
@@ -407,6 +406,6 @@ def _refusal(status: int, body: Any, request_id: str) -> Refusal | None:
         status=status,
         code=str(error.get("code") or error.get("type") or "no code")[:80],
         parameter=str(error.get("param") or "none")[:80],
-        message=_KEYS.sub("(key)", str(error.get("message") or "")[:500]),
+        message=without_keys(str(error.get("message") or "")[:500]),
         request=request_id[:80],
     )

@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from types import FrameType
 from typing import IO, Any, NoReturn, cast
 
 import click
 from singer_sdk import Tap
 from singer_sdk import typing as th
+from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._util import load_json
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib.messages import StateMessage
@@ -22,6 +24,7 @@ from tap_stripe_events.client import TRIES, Request, StripeClient, is_live
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Verdict
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import MessageWriter
@@ -65,10 +68,17 @@ class TapStripeEvents(Tap):
         th.Property(
             "api_key",
             th.StringType,
-            required=True,
             secret=True,
             title="API key",
-            description="Stripe API key: standard or restricted, test or live. Read permissions are enough.",
+            description="Stripe API key: standard or restricted, test or live. Read permissions are enough. It or "
+            "api_key_file has to be set.",
+        ),
+        th.Property(
+            "api_key_file",
+            th.StringType,
+            title="API key file",
+            description="A file that holds the API key, in place of api_key: a secret of Docker or Kubernetes, say. It "
+            "is read when a run begins.",
         ),
         th.Property(
             "api_url",
@@ -160,7 +170,10 @@ class TapStripeEvents(Tap):
         self._client: StripeClient | None = None
         self._bookmarks: Bookmarks | None = None
         self.verifies = False  # set before the run begins: list everything, as if nothing had been read before
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except ConfigValidationError as error:
+            raise _without_key(error) from None
         # The SDK times and counts stream by stream; ours are read together, so its figures would mislead.
         self.metrics_logger.setLevel(logging.WARNING)
 
@@ -174,6 +187,15 @@ class TapStripeEvents(Tap):
             complete(each)
         super().setup_mapper()
 
+    @cached_property
+    def api_key(self) -> str:
+        """The key.
+
+        Raises:
+            WrongSettingError: There is none, or it cannot be one.
+        """
+        return api_key(self.config.get("api_key"), self.config.get("api_key_file"))
+
     @property
     def client(self) -> StripeClient:
         """The way to Stripe, made when it is first needed.
@@ -182,10 +204,9 @@ class TapStripeEvents(Tap):
             WrongSettingError: The key cannot be one.
         """
         if self._client is None:
-            api_key = _checked_key(self.config["api_key"])
-            default = _LIVE_REQUESTS_PER_SECOND if is_live(api_key) else _TEST_REQUESTS_PER_SECOND
+            default = _LIVE_REQUESTS_PER_SECOND if is_live(self.api_key) else _TEST_REQUESTS_PER_SECOND
             self._client = self.client_class(
-                api_key=api_key,
+                api_key=self.api_key,
                 api_url=_checked_url(self.config["api_url"]),
                 api_version=self.config["api_version"],
                 requests_per_second=self.config.get("requests_per_second") or default,
@@ -225,7 +246,7 @@ class TapStripeEvents(Tap):
         """Ask whose key this is, and claim the state for that account and mode."""
         answer = self.client.get(Request(path="/v1/account", endpoint="/v1/account"))
         known = answer.verdict is Verdict.TAKE and isinstance(answer.body.get("id"), str)
-        bookmarks.claim(answer.body["id"] if known else None, livemode=is_live(self.config["api_key"]))
+        bookmarks.claim(answer.body["id"] if known else None, livemode=is_live(self.api_key))
 
     def write_schemas_once(self) -> None:
         """Write all SCHEMAs before the first record: any stream may come across any other's records."""
@@ -360,14 +381,13 @@ def _fail(tap: type[Tap], error: TapError) -> NoReturn:
     sys.exit(1)
 
 
-def _checked_key(api_key: str) -> str:
-    api_key = api_key.strip()
-    way_out = "Take a secret or restricted key from Stripe's dashboard (Developers, API keys)."
-    if not api_key or not api_key.isascii() or any(each.isspace() for each in api_key):
-        raise WrongSettingError(setting="api_key", problem="it is empty or not one word", way_out=way_out)
-    if api_key.startswith("pk_"):
-        raise WrongSettingError(setting="api_key", problem="it is a publishable key", way_out=way_out)
-    return api_key
+def _without_key(error: ConfigValidationError) -> ConfigValidationError:
+    """Return the SDK's error about settings, which quotes the values it is about, without the key."""
+    shown = [
+        "the value is not of type 'string' in config['api_key']" if "config['api_key']" in each else without_keys(each)
+        for each in error.errors
+    ]
+    return ConfigValidationError(str(error), errors=shown, schema=error.schema)
 
 
 def _checked_url(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import backoff
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 10
 RETRY_SECONDS = 30
 """How long a database that is away is waited for: a restart, not an outage."""
+
+FILE_BYTES_MAX = 65_536
+"""No URI is nearly as long, and a wrong name may be that of an endless file."""
 
 PARTS = {"host": "host", "port": "port", "user": "user", "password": "password", "database": "dbname"}
 """Settings by which the database can be named instead of ``database_url``, and what libpq calls them."""
@@ -45,26 +49,53 @@ logger = logging.getLogger("target-postgres-stripe")
 def connection_string(settings: Mapping[str, Any]) -> str:
     """The libpq connection string that the settings name; starts the embedded Postgres if they name none.
 
-    ``database_url`` goes before ``host``, ``port``, ``user``, ``password`` and ``database``. What both leave out, libpq
-    takes from its environment (``PGPASSWORD``, ``PGSSLMODE``, ...).
+    ``database_url``, or the file ``database_url_file`` that holds it, goes before ``host``, ``port``, ``user``,
+    ``password`` and ``database``. What all leave out, libpq takes from its environment (``PGPASSWORD``, ``PGSSLMODE``,
+    ...).
 
     Raises:
-        SettingsError: ``database_url`` is not a libpq connection string.
+        SettingsError: ``database_url`` is not a libpq connection string, its file cannot be read, or both are set.
         EmbeddedError: The embedded Postgres is wanted and cannot be had.
     """
-    if url := settings.get("database_url"):
+    url, path = settings.get("database_url"), settings.get("database_url_file")
+    if url and path:
+        raise SettingsError("database_url and database_url_file are both set. Set one of them.")
+    if path:
+        url = url_in_file(path)
+    if url:
         try:
             return conninfo.make_conninfo(url)
         except psycopg.Error:
             # libpq's message may quote the URI, and so the password.
             raise SettingsError(
-                "database_url is not a libpq URI. Write postgresql://user:password@host:5432/database, "
-                "with special characters in the password percent-encoded."
+                f"{'What database_url_file holds' if path else 'database_url'} is not a libpq URI. "
+                "Write postgresql://user:password@host:5432/database, with special characters in the password "
+                "percent-encoded."
             ) from None
     parts = {libpq: settings[name] for name, libpq in PARTS.items() if settings.get(name) not in {None, ""}}
     if parts:
         return conninfo.make_conninfo("", **parts)
     return embedded.database_url()
+
+
+def url_in_file(path: str) -> str:
+    """The URI that a file holds.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    # Somebody may have set the URI itself, with its password.
+    shown = "what it names" if "://" in path or "=" in path else repr(path)
+    way_out = "Name a file that this process may read and that holds a libpq URI and nothing else."
+    try:
+        with Path(path).open("rb") as file:
+            url = file.read(FILE_BYTES_MAX).decode().strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text, or no file can have that name"
+        raise SettingsError(f"database_url_file: {shown} cannot be read: {reason}. {way_out}") from None
+    if not url:
+        raise SettingsError(f"database_url_file: {shown} is empty. {way_out}")
+    return url
 
 
 def connect(connection_text: str, *, patient: bool = True) -> psycopg.Connection[Any]:

@@ -85,7 +85,12 @@ class TargetPostgresStripe(Target):
         th.Property(
             "database_url", th.StringType, secret=True, title="Database URL",
             description="libpq URI of the database: postgresql://user:password@host:5432/database?sslmode=require. "
-            "If neither this nor host, user or database is set, the embedded Postgres is used.",
+            "If neither this nor database_url_file, host, user or database is set, the embedded Postgres is used.",
+        ),
+        th.Property(
+            "database_url_file", th.StringType, title="Database URL file",
+            description="A file that holds the database URL, in place of database_url: a secret of Docker or "
+            "Kubernetes, say.",
         ),
         th.Property(
             "host", th.StringType, title="Host",

@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stripe_proxy import follow
+from stripe_proxy.__main__ import make_app
 from stripe_proxy.errors import NoMeltanoError
 from stripe_proxy.follow import Following, SyncProcess, settings_of_sync, sync_environment
 from stripe_proxy.page import process_troubles
-from stripe_proxy.settings import Settings
+from stripe_proxy.settings import Settings, with_key_read
+from tap_stripe_events.errors import TapError
 
 SECONDS = 20
 
@@ -144,6 +146,23 @@ def test_what_is_set_for_the_proxy_is_set_for_the_sync():
     }
 
 
+def test_a_file_with_the_key_is_named_to_the_sync_and_its_key_is_not_told(tmp_path):
+    (tmp_path / "key").write_text("rk_test_1\n")
+    settings = Settings(api_key_file=str(tmp_path / "key"), database_url_file="/run/secrets/url")
+    found = sync_environment({}, settings, directory="d")
+    assert found["TAP_STRIPE_EVENTS_API_KEY_FILE"] == str(tmp_path / "key")
+    assert found["TARGET_POSTGRES_STRIPE_DATABASE_URL_FILE"] == "/run/secrets/url"
+    assert "rk_test_1" not in str(found)
+    assert with_key_read(settings).api_key == "rk_test_1"
+    assert with_key_read(Settings()) == Settings()
+
+
+@pytest.mark.parametrize("settings", [{"api_key": "rk_test_1", "api_key_file": "f"}, {"api_key": "pk_test_1"}])
+def test_a_key_that_cannot_be_one_ends_the_proxy_at_its_start(settings):
+    with pytest.raises(TapError, match="Setting api_key"):
+        make_app(Settings(**settings))
+
+
 def test_a_socket_that_is_set_stays(monkeypatch):
     named = {"TAP_STRIPE_EVENTS_WAKE_SOCKET": "there"}
     assert sync_environment(named, Settings(), directory="d")["TAP_STRIPE_EVENTS_WAKE_SOCKET"] == "there"
@@ -163,6 +182,7 @@ def test_what_is_not_set_for_the_proxy_is_as_meltano_finds_it_for_the_sync(monke
     assert (found.api_key, found.api_url, found.wake_socket, found.port) == ("rk_test_1", "https://x", "w", 1)
     assert (found.default_target_schema, found.hard_delete) == ("billing", True)
     assert {"host=db", "user=u", "dbname=d"} <= set(found.database_url.split())
+    assert found.database_url_file == ""
     assert found.api_version == Settings.api_version
 
 
