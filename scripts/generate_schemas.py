@@ -1,8 +1,13 @@
 """Generate the object table, the stream schemas and the sandbox's spec from the official `stripe` package.
 
 `python scripts/generate_schemas.py` writes them, `--check` says which are out of date and exits with 1.
-The schemas' properties carry two annotations for the tap, which the catalog does not show: `x-field` (the Stripe field,
-where the column has another name) and `x-kind` (`milliseconds`, `currency`), where the JSON type does not say it.
+The schemas' properties have a `description`, which the catalog shows too, and annotations, which it does not:
+
+* `x-field`: the Stripe field, where the column has another name;
+* `x-kind`: `milliseconds` or `currency`, where the JSON type does not say it;
+* `x-references`: the tables whose `id` the column holds, of one of them if there are several.
+
+Each schema also has the `x-area` of the product that its table belongs to.
 """
 
 import json
@@ -12,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import descriptions
 import stripe_facts as facts
-from stripe_library import Shape, StripeLibrary, package_path
+from stripe_library import Shape, StripeLibrary, is_amount, package_path
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tap_stripe_events" / "object_table.py"
@@ -62,6 +68,10 @@ class Table:
             each["hints"] = facts.HINTS.get(each["path"], ()) if each["parent"] is None else ()
             each["asks"] = tuple(self._ask(ask, each["objects"]) for ask in each["asks"])
         self.objects = [self._object(name) for name in self.names]
+        unused = descriptions.unused([(name, field) for name in self.names for field in library.objects[name]])
+        if unused:
+            msg = f"{', '.join(unused)}: described in stripe_words.py, and not there"
+            raise SystemExit(msg)
 
     def _is_dependent(self, name: str) -> bool:
         """Whether rows of a type are embedded in those of another, which a listing shows with them."""
@@ -273,21 +283,73 @@ class Table:
         """Return the JSON Schema of an object's stream: contract rule 3."""
         key = facts.KEYS.get(name, ("id",))
         fields = self.library.objects[name]
+        parents = self._parents(name)
         properties: dict[str, Any] = {}
         for field, shape in fields.items():
             if secret(name, field) or shape["type"] == "list" or field in facts.DEPENDENTS.get(name, {}):
                 continue
             column, schema = self._column(field, shape)
-            properties[column] = schema
-        for parent in self._parents(name):
+            properties[column] = schema | self._annotations(name, field, shape, parents)
+        for parent in parents:
             field = facts.PARENT_FIELDS.get((name, parent), parent.rpartition(".")[2])
             named = fields.get(field, {}).get("type") in {"string", "expandable"}
             schema = {"type": ["string", "null"]} | ({"x-field": field} if named else {})
+            references = [stream(parent)]
+            schema |= {
+                "x-references": references,
+                "description": descriptions.of_parent(references, alone=len(parents) == 1),
+            }
             properties.setdefault(f"{stream(parent)}_id", schema)
+        account = {"x-references": ["account"], "description": descriptions.of_account_key()}
         for column in key:
-            properties[column] = {**properties.get(column, {}), "type": "string"}
-        properties["_extra"] = {"type": ["object", "null"]}
-        return {"type": "object", "properties": {column: properties.pop(column) for column in key} | properties}
+            properties[column] = {**properties.get(column, account), "type": "string"}
+        properties["_extra"] = {
+            "type": ["object", "null"],
+            "description": descriptions.sentences(descriptions.EXTRA),
+        }
+        return {
+            "type": "object",
+            "description": descriptions.of_table(name),
+            "x-area": descriptions.area_of(name),
+            "properties": {column: properties.pop(column) for column in key} | properties,
+        }
+
+    def _annotations(self, name: str, field: str, shape: Shape, parents: list[str]) -> dict[str, Any]:
+        """Return what a column refers to, and what it is."""
+        references = [stream(each) for each in self._references(name, field, shape)]
+        text = descriptions.of_column(
+            name, field, shape, references=references, currency=self._currency(name, field, shape, parents)
+        )
+        return ({"x-references": references} if references else {}) | {"description": text}
+
+    def _references(self, name: str, field: str, shape: Shape) -> list[str]:
+        """Return the types with a table whose ids a field holds.
+
+        A plain text is an id if it is called like a type, first of all like one of the same product.
+        """
+        if shape["type"] in {"expandable", "ref", "union"}:
+            return sorted(
+                each for each in shape["objects"] if each in self.names and facts.KEYS.get(each, "id") == "id"
+            )
+        if shape["type"] != "string":
+            return []
+        if (known := facts.TEXT_REFERENCES.get(f"{name}.{field}", facts.TEXT_REFERENCES.get(field))) is not None:
+            return list(known)
+        called = (f"{name.partition('.')[0]}.{field}", field, field.replace("_", ".", 1))
+        return [each for each in called if each in self.names][:1]
+
+    def _currency(self, name: str, field: str, shape: Shape, parents: list[str]) -> str:
+        """Return where the currency of an amount is; empty if the field is none."""
+        if not is_amount(field, shape):
+            return ""
+        columns = [each for each, inner in self.library.objects[name].items() if inner.get("format") == "currency"]
+        for each in sorted(columns, key=len, reverse=True):
+            if field.startswith(each.removesuffix("currency")):
+                return f"column {each}"
+        for parent in parents:
+            if "currency" in self.library.objects[parent]:
+                return f"{stream(parent)}.currency"
+        return "a currency that this table does not tell"
 
     def _parents(self, name: str) -> list[str]:
         parents = [

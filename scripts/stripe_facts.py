@@ -475,5 +475,19 @@ DOUBTFUL_AFTER: dict[str, tuple[str, ...]] = {"source": ("customer.source.delete
 # Parents that a child names in a field of another name.
 PARENT_FIELDS: dict[tuple[str, str], str] = {("fee_refund", "application_fee"): "fee"}
 
+# Plain text fields that hold ids and are not called like a type (or are, and are something else: an empty tuple).
+TEXT_REFERENCES: dict[str, tuple[str, ...]] = {
+    "credit_note_line_item.invoice_line_item": ("line_item",),
+    "destination_payment_method": ("payment_method",),
+    "discount.invoice_item": ("invoiceitem",),
+    "financial_account": ("treasury.financial_account",),
+    "latest_payment_attempt_record": ("payment_attempt_record",),
+    "origin_payment_method": ("payment_method",),
+    "performance_location": ("tax.location",),
+    "plan.meter": ("billing.meter",),
+    "related_customer": ("customer",),
+    "released_subscription": ("subscription",),
+}
+
 # Deleted objects that take along what only further listings can tell.
 SWEPT_AFTER = frozenset({"test_helpers.test_clock"})

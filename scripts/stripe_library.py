@@ -313,6 +313,12 @@ def _format(name: str, shape: Shape, docstring: str, *, path: str, decimal: bool
     return {}
 
 
+def is_amount(name: str, shape: Shape) -> bool:
+    """Whether a field is an amount of money: a whole number, or a decimal with a fraction of the smallest unit."""
+    is_decimal = shape.get("format") == "decimal" and _AMOUNT.search(name) is not None
+    return is_decimal or shape.get("format") == "amount"
+
+
 def _literals(hint: ast.expr) -> list[Any]:
     return [each.value for each in ast.walk(hint) if isinstance(each, ast.Constant)]
 

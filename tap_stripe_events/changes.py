@@ -223,14 +223,24 @@ def singer_schema(name: str) -> dict[str, Any]:
         for column, each in schema(name)["properties"].items()
     }
     time = {"type": ["string", "null"], "format": "date-time"}
-    properties |= {AS_OF: {"type": "string", "format": "date-time"}, DELETED_AT: time}
+    properties |= {
+        AS_OF: {**time, "type": "string", "description": _WHAT_AS_OF_IS},
+        DELETED_AT: {**time, "description": _WHAT_DELETED_AT_IS},
+    }
     stripe_object = STRIPE_OBJECTS[name]
     along = {*owned_child_types(name), *stripe_object.takes_along, *stripe_object.vanishes_with_it}
     if along:
         ids = {"type": ["array", "null"], "items": {"type": "string"}}
         patterns = {f"^{stream_name(each)}$": ids for each in sorted(along)}
         properties[CHILDREN] = {"type": ["object", "null"], "patternProperties": patterns}
-    return {"type": "object", "properties": properties}
+    return {"type": "object", "description": schema(name)["description"], "properties": properties}
+
+
+_WHAT_AS_OF_IS = (
+    "The latest moment, on Stripe's clock, that the row is known to reflect; nothing older overwrites it. "
+    "0001-01-01: known only from inside another object."
+)
+_WHAT_DELETED_AT_IS = "When the object was gone; the other columns keep their last values."
 
 
 def without_secrets(value: Any, name: str | None = None) -> Any:

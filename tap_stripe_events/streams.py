@@ -130,14 +130,23 @@ class StripeStream(Stream):
 def complete(entry: CatalogEntry) -> None:
     """Bring a stream of a catalog that somebody made earlier, or by hand, up to what the tap sends now.
 
-    Properties that it does not know are added (and so selected with their stream), the key is the tap's.
+    Properties that it does not know are added (and so selected with their stream), the key is the tap's, and so are
+    descriptions where the catalog has none.
     """
     name = names_by_stream().get(entry.tap_stream_id)
     if name is None:
         return  # the SDK leaves out what it does not know
-    properties = changes.singer_schema(name)["properties"]
+    known = changes.singer_schema(name)
     given = entry.schema.to_dict()
-    entry.schema = Schema.from_dict({**given, "properties": {**properties, **given.get("properties", {})}})
+    properties = {
+        column: {"description": text, **each}
+        if (text := known["properties"].get(column, {}).get("description"))
+        else each
+        for column, each in given.get("properties", {}).items()
+    }
+    entry.schema = Schema.from_dict(
+        {"description": known["description"], **given, "properties": {**known["properties"], **properties}}
+    )
     entry.key_properties = list(STRIPE_OBJECTS[name].key)
     _select_always(entry.metadata, STRIPE_OBJECTS[name])
 

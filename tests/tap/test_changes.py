@@ -319,7 +319,8 @@ def test_a_key_is_what_the_object_says_of_it(name: str, sent: Any, expected: tup
 
 
 def test_the_catalog_says_what_every_column_can_hold() -> None:
-    properties = singer_schema("charge")["properties"]
+    said = singer_schema("charge")["properties"]
+    properties = {column: {k: v for k, v in each.items() if k != "description"} for column, each in said.items()}
     assert {name: properties[name] for name in ("id", "amount", "currency", "created", "customer_id", "metadata")} == {
         "id": {"type": "string"},
         "amount": {"type": ["integer", "null"]},
@@ -331,6 +332,22 @@ def test_the_catalog_says_what_every_column_can_hold() -> None:
     assert properties[AS_OF] == {"type": "string", "format": "date-time"}
     assert properties[DELETED_AT] == {"type": ["string", "null"], "format": "date-time"}
     assert "_sdc_children" not in properties
+
+
+def test_the_catalog_says_what_every_table_and_column_is() -> None:
+    for name in STRIPE_OBJECTS:
+        shown = singer_schema(name)
+        assert name in shown["description"]
+        for column, each in shown["properties"].items():
+            if column != "_sdc_children":  # a message, not a column
+                assert each["description"].endswith((".", "…")), (name, column)
+            assert not [keyword for keyword in each if keyword.startswith("x-")]
+    properties = singer_schema("charge")["properties"]
+    assert "smallest unit (cents, yen) of column currency" in properties["amount"]["description"]
+    assert properties["customer_id"]["description"] == "References customer.id."
+    assert "unix time" in properties["created"]["description"]
+    assert "lower case" in properties["currency"]["description"]
+    assert "Known values: failed, pending, succeeded" in properties["status"]["description"]
 
 
 def test_the_catalog_names_the_streams_whose_rows_go_with_a_row() -> None:

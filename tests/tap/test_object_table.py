@@ -1,6 +1,7 @@
 """The object table and the schemas: invariants always, and the facts about Stripe where they are at hand."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,53 @@ def test_money_is_never_a_float() -> None:
         for column, each in schema(name)["properties"].items():
             if "amount" in column and "number" in each["type"]:
                 assert column.endswith("_decimal"), (name, column)
+
+
+def test_what_refers_to_a_table_refers_to_one_that_there_is_and_that_has_ids() -> None:
+    names = names_by_stream()
+    found = [
+        (name, column, table, each["description"])
+        for name in STRIPE_OBJECTS
+        for column, each in schema(name)["properties"].items()
+        for table in each.get("x-references", ())
+    ]
+    for name, column, table, description in found:
+        assert "id" in STRIPE_OBJECTS[names[table]].key, (name, column)
+        assert f"{table}.id" in description, (name, column)
+    pairs = {(name, column, table) for name, column, table, _ in found}
+    assert {
+        ("charge", "customer_id", "customer"),
+        ("charge", "payment_method", "payment_method"),  # a text, called like the type
+        ("charge", "source_id", "bank_account"),  # one of several
+        ("charge", "source_id", "card"),
+        ("credit_note_line_item", "credit_note_id", "credit_note"),  # the parent, which the object does not name
+        ("issuing.card", "financial_account", "treasury_financial_account"),  # a text of another name
+        ("financial_connections.transaction", "account", "financial_connections_account"),  # not Connect's
+        ("invoice", "test_clock_id", "test_helpers_test_clock"),
+        ("balance", "account_id", "account"),
+    } <= pairs
+    assert not any(column in {"customer_account", "client_reference_id", "object"} for _, column, _ in pairs)
+
+
+def test_every_column_that_is_named_as_a_reference_says_of_what() -> None:
+    silent = {
+        column
+        for name in STRIPE_OBJECTS
+        for column, each in schema(name)["properties"].items()
+        if column.endswith("_id") and "x-references" not in each
+    }
+    assert silent == {"client_reference_id", "trace_id"}
+
+
+def test_every_table_has_an_area_of_few_enough_tables_for_a_diagram() -> None:
+    areas = Counter(schema(name)["x-area"] for name in STRIPE_OBJECTS)
+    assert max(areas.values()) <= 16
+    assert len(areas) > 8
+
+
+def test_an_amount_whose_table_has_no_currency_names_its_parents() -> None:
+    assert "credit_note.currency" in schema("credit_note_line_item")["properties"]["amount"]["description"]
+    assert "column merchant_currency" in schema("issuing.transaction")["properties"]["merchant_amount"]["description"]
 
 
 def test_every_object_type_in_a_list_has_a_table() -> None:

@@ -88,6 +88,21 @@ def test_what_a_record_means_cannot_be_deselected(messages: Callable[..., Messag
     assert records(whole, "invoice")
 
 
+def test_a_catalog_without_descriptions_does_not_hide_them(messages: Callable[..., Messages]) -> None:
+    catalog = selection()
+    for stream in catalog["streams"]:
+        stream["schema"].pop("description")
+        for each in stream["schema"]["properties"].values():
+            each.pop("description", None)
+        if stream["tap_stream_id"] == "customer":
+            stream["schema"]["properties"]["email"]["description"] = "Somebody's own."
+    found = messages(catalog=catalog)
+    shown = {each["stream"]: each["schema"] for each in found if each["type"] == "SCHEMA"}
+    assert "Stripe's object customer" in shown["customer"]["description"]
+    assert shown["customer"]["properties"]["id"]["description"] == "Stripe's id of the object."
+    assert shown["customer"]["properties"]["email"]["description"] == "Somebody's own."
+
+
 def test_a_catalog_that_is_older_than_the_tap_hides_no_column(messages: Callable[..., Messages]) -> None:
     catalog = selection()
     for stream in catalog["streams"]:
