@@ -125,9 +125,9 @@ class Walk(ABC):
                     self._write(call, write, number, expand=expandable(write.object) if may_expand else ())
                     self.let_a_second_pass()
 
-    def lists(self, limit: int) -> None:
+    def lists(self, limit: int, *, of: Sequence[Call] | None = None) -> None:
         """Go through every list, page by page, and ask for its beginning with all that can be expanded."""
-        for call in calls():
+        for call in calls() if of is None else of:
             endpoint = LISTS.get(call.operation)
             if endpoint is None or not any(self.sandbox.account.store.table(name).order for name in endpoint.objects):
                 continue

@@ -76,6 +76,15 @@ class Tables:
             if column not in stored or not same(value, stored[column]):
                 yield f"{name} {key} {column}: expected {value!r}, found {stored.get(column, 'no column')!r}"
 
+    def differences_from_truth(self, body: dict[str, Any]) -> Iterator[str]:
+        """Name what the row of an object has other than the sandbox really holds now, whatever an answer said."""
+        record = self._sandbox.run(lambda: self._record(body))
+        if record is None:
+            yield from self._still_there(table(body["object"]), body)
+            return
+        text = self._sandbox.run(lambda: json.dumps(self._sandbox.account.renderer.body(record)))
+        yield from self.differences(json.loads(text, parse_float=Decimal))
+
     def _still_there(self, name: str, body: dict[str, Any]) -> Iterator[str]:
         stored = self._row(name, {"id": body["id"]}) if "id" in body else None
         if stored is not None and stored["_sdc_deleted_at"] is None:

@@ -34,7 +34,7 @@ def make_caller(proxy, make_stripe):
     return lambda version=None: make_stripe(proxy, stripe_version=version)
 
 
-@pytest.mark.parametrize("caller", itertools.product([None, OLD_VERSION], [[], ["data.product"], ["data.tiers"]]))
+@pytest.mark.parametrize("caller", [*itertools.product([None, OLD_VERSION], [[], ["data.product"], ["data.tiers"]])])
 def test_a_list_of_prices_is_read_again_as_a_list(sandbox, prices, make_caller, rows, caller):
     version, expand = caller
     listed = make_caller(version).v1.prices.list({"limit": 20, "product": prices, "expand": expand})
