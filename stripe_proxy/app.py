@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -44,6 +45,7 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 APPLIED = b"stripe-proxy-applied"
 _ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
+_MAY_NOT_KNOW = frozenset({401, 403, 404})  # the statuses that a key is refused with
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
 _PIECE = 50  # changes of a read that are stored at a time, so that a write does not wait for a long list
 
@@ -180,8 +182,10 @@ class App:
             content = await response.read()
         try:
             await self._store(passed, form, response.status, headers, content, began=began, dated=date)
-        except (NotAppliedError, TapError) as error:
-            logger.warning("%s %s: %s", passed.method, passed.path.split("/")[1:3], error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, Stripe has answered, and the caller gets that
+            known = isinstance(error, (NotAppliedError, TapError, ForwardError))
+            what = str(error) if known else f"{type(error).__name__} {_place(error)}"
+            logger.warning("%s %s: %s", passed.method, passed.path.split("/")[1:3], what)
             headers.append((APPLIED, b"false"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if passed.method == "HEAD" else content})
@@ -200,11 +204,15 @@ class App:
         """Have in Postgres what an answer holds.
 
         Raises:
-            NotAppliedError, TapError: It is not there.
+            NotAppliedError, TapError, ForwardError: It is not there.
         """
         text = plain(content, header(headers, b"content-encoding"))
         sync = await self._whose()
-        whose = await self._callers.account(passed.headers, sync)
+        try:
+            async with asyncio.timeout(self._settings.apply_timeout_seconds):
+                whose = await self._callers.account(passed.headers, sync)
+        except TimeoutError:
+            raise NotAppliedError(reason="Stripe does not say in time whose key it is") from None
         if whose is Account.OTHER:
             return
         found = answered(
@@ -228,7 +236,7 @@ class App:
         try:
             async with asyncio.timeout(self._settings.apply_timeout_seconds):
                 changes = await asyncio.to_thread(writes.changes, found)
-                size = _PIECE if found.is_read else len(changes)
+                size = _PIECE if found.is_read else max(len(changes), 1)
                 for begin in range(0, len(changes), size):
                     await asyncio.wrap_future(self._writer.store(changes[begin : begin + size]))
         except TimeoutError:
@@ -273,12 +281,30 @@ class App:
                 await response.read()
 
     async def _ask_account(self, authorization: str) -> str | None:
-        """Ask Stripe whose key it is."""
+        """Ask Stripe whose key it is; None if it may not know.
+
+        Raises:
+            NotAppliedError, ForwardError: Stripe does not say.
+        """
         headers = [(b"authorization", authorization.encode("latin-1"))]
         async with self._upstream.request("GET", f"{self._settings.api_url}/v1/account", headers, None) as response:
-            found = json.loads(plain(await response.read(), response.headers.get("Content-Encoding")) or b"null")
-        identifier = found.get("id") if response.ok and isinstance(found, dict) else None
-        return identifier if isinstance(identifier, str) else None
+            content = plain(await response.read(), response.headers.get("Content-Encoding"))
+        if response.status in _MAY_NOT_KNOW:
+            return None
+        try:
+            found = json.loads(content or b"") if response.ok else None
+        except ValueError:
+            found = None
+        identifier = found.get("id") if isinstance(found, dict) else None
+        if not isinstance(identifier, str):
+            raise NotAppliedError(reason=f"Stripe does not say whose key it is (status {response.status})")
+        return identifier
+
+
+def _place(error: Exception) -> str:
+    """Return where in the code an error came up; what it says may be a customer's."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"in {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
 
 
 async def _body(passed: Passed, receive: Receive) -> tuple[bytes | AsyncIterator[bytes] | None, str]:
