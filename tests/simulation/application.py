@@ -216,6 +216,7 @@ class Application:
         return obstacle(status, after, datetime.fromtimestamp(self._agenda.now(), UTC), waiting.request) is None
 
     def _followed(self) -> frozenset[str]:
-        """The streams that Stripe does not refuse."""
+        """The selected streams that Stripe does not refuse."""
         statement = "SELECT stream FROM stripe._sync_status WHERE denied IS NULL"
-        return frozenset(stream for (stream,) in self._connection.execute(statement))
+        streams = frozenset(stream for (stream,) in self._connection.execute(statement))
+        return streams & frozenset(map(table, self._plan.selected))

@@ -43,11 +43,13 @@ class Had:
         object: Which.
         line: The line of the truth; None if it was gone.
         at: The second.
+        request: The request that was answered then.
     """
 
     object: Object
     line: bytes | None
     at: int
+    request: str | None = None
 
 
 class Truth:
@@ -66,19 +68,19 @@ class Truth:
         body = self.account.renderer.body(record)
         return msgspec.json.encode({"object": record.object, "key": record.key, "facts": record.facts, "data": body})
 
-    def had(self, which: Object) -> Had:
+    def had(self, which: Object, request: str | None) -> Had:
         """An object as it is now."""
-        return Had(object=which, line=self.line(which), at=self.account.now())
+        return Had(object=which, line=self.line(which), at=self.account.now(), request=request)
 
     def cells(self, line: bytes) -> dict[str, Any]:
         """The cells of a line of the truth, which has to be that of the present."""
         each = self._complete(self._oracle.read(line))  # type: ignore[attr-defined]
         return self._oracle.cells(each.object, each.body, self._oracle._parents(each))
 
-    def events_of(self, which: Object, second: int) -> int:
-        """How many events of a second there are about an object."""
-        return sum(
-            each.created == second and _carried(each) == (which[0], which[1].rpartition(":")[2])
+    def others_told(self, had: Had) -> bool:
+        """Whether there are events of the same second about an object, but for those of the request itself."""
+        return any(
+            each.created == had.at and _carried(each) == had.object and each.body["request"]["id"] != had.request
             for each in self.account.store.table("event").records.values()
         )
 
@@ -103,7 +105,7 @@ class WrittenThrough:
             return
         body = msgspec.json.decode(exchange.response.body)
         found = (which for each in _objects(body) if (which := _identity(each)) is not None and which[0] in types)
-        call.told = tuple(map(self._truth.had, dict.fromkeys(found)))
+        call.told = tuple(self._truth.had(each, call.request_id) for each in dict.fromkeys(found))
 
     def stored(self, call: Call, types: frozenset[str]) -> Iterator[str]:
         """Check that what a call's answer told is in the tables; ``types`` are those that have one."""
@@ -118,8 +120,8 @@ class WrittenThrough:
                 del self._written[which]
                 continue
             problem = self._problem(which, had, at_least=None)
-            if problem is not None and self._truth.events_of(which, had.at) < 2:
-                yield f"a write of {which} at {had.at} was undone: {problem}"
+            if problem is not None and not self._truth.others_told(had):
+                yield f"a write of {which} at {had.at} by {had.request} was undone: {problem}"
                 del self._written[which]
 
     def _check(self, call: Call, had: Had) -> Iterator[str]:

@@ -352,7 +352,7 @@ class SimulatedProxy:
         found = msgspec.json.decode(body)
 
         def older(each: Any) -> Any:
-            known = isinstance(each, dict) and each.get("object") in self._stripe.account.spec.objects
+            known = each.get("object") in self._stripe.account.spec.objects and not each.get("deleted")
             return as_of_version(each, version, self._stripe.account._whole) if known else each
 
         if found.get("object") == "list":
