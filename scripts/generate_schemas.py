@@ -329,7 +329,7 @@ class Table:
         """
         if shape["type"] in {"expandable", "ref", "union"}:
             return sorted(
-                each for each in shape["objects"] if each in self.names and facts.KEYS.get(each, "id") == "id"
+                each for each in shape["objects"] if each in self.names and "id" in facts.KEYS.get(each, ("id",))
             )
         if shape["type"] != "string":
             return []

@@ -71,6 +71,17 @@ RECEIVED_AT = Column(property="_sdc_received_at", name="_sdc_received_at", type=
 BATCHED_AT = Column(property="_sdc_batched_at", name="_sdc_batched_at", type=ColumnType.TIMESTAMPTZ)
 SEQUENCE = Column(property="_sdc_sequence", name="_sdc_sequence", type=ColumnType.BIGINT)
 
+DESCRIPTIONS = {
+    AS_OF.name: "The latest moment that the row is known to reflect; nothing older overwrites it.",
+    DELETED_AT.name: "When the row was gone from its source; null if it is there.",
+    TABLE_VERSION.name: "The version of the table, as the tap counts full listings, that the row was last written in.",
+    EXTRACTED_AT.name: "When the tap read the row.",
+    RECEIVED_AT.name: "When the target read the row from the tap.",
+    BATCHED_AT.name: "When the transaction began that the target wrote the row in.",
+    SEQUENCE.name: "When the target read the row from the tap, in milliseconds since 1970.",
+}
+"""What the target's own columns are, where the stream's schema does not say it."""
+
 CHILDREN_PROPERTY = "_sdc_children"
 
 RESERVED_PROPERTIES = frozenset(
@@ -95,6 +106,7 @@ class TableShape:
         ordered: Whether the stream's records say as of when they are (``_sdc_as_of``), so that an older one cannot
             overwrite a newer one. Otherwise the last to arrive wins.
         owns: The streams whose rows exist only as long as the row of this stream that they name.
+        comments: What the columns are, by name; what the table is, by ``""``.
     """
 
     stream: str
@@ -104,6 +116,7 @@ class TableShape:
     added: tuple[Column, ...]
     ordered: bool
     owns: tuple[str, ...] = ()
+    comments: tuple[tuple[str, str], ...] = ()
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -151,7 +164,23 @@ def table_shape(
         added=tuple(added),
         ordered=ordered,
         owns=owned_streams(schema),
+        comments=tuple(comments_of(schema, (*key, *others, *added)).items()),
     )
+
+
+def comments_of(schema: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, str]:
+    """What a stream's schema says of these columns, and of itself by ``""``, where that is a text."""
+    texts = {"": description_of(schema)}
+    for column in columns:
+        said = description_of(schema["properties"].get(column.property, {}))
+        texts[column.name] = said or DESCRIPTIONS.get(column.name, "")
+    return {name: text for name, text in texts.items() if text}
+
+
+def description_of(spec: Mapping[str, Any] | bool) -> str:
+    """The description in a JSON Schema, empty if it has none."""
+    found = None if isinstance(spec, bool) else spec.get("description")
+    return found.strip() if isinstance(found, str) else ""
 
 
 def owned_streams(schema: Mapping[str, Any]) -> tuple[str, ...]:

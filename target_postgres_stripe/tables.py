@@ -23,6 +23,7 @@ from target_postgres_stripe.columns import (
     literal,
     quoted,
 )
+from target_postgres_stripe.comments import describe
 from target_postgres_stripe.errors import ColumnConflictError, ForeignTableError, KeyConflictError, TableNameTakenError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
         "table_name text NOT NULL UNIQUE",
         "floor timestamptz",
         "child_streams text[] NOT NULL DEFAULT '{}'",
+        "comments jsonb NOT NULL DEFAULT '{}'",
     ),
     "_children": ("stream text", "key jsonb", "lists jsonb NOT NULL", "PRIMARY KEY (stream, key)"),
     "_sweep_seen": (
@@ -77,7 +79,7 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
 """The columns of this target's own tables, by name; what a column is called comes first.
 
 * ``_streams``: the streams and the tables they are in. ``floor``: the start of the last finished sweep;
-  ``child_streams``: of which child streams its records have brought complete lists.
+  ``child_streams``: of which child streams its records have brought complete lists; ``comments``: see comments.py.
 * ``_children``: these lists, by parent: ``{"line_item": {"as_of": "2026-...", "ids": ["il_1"]}}``.
 * ``_sweep_seen``: what an unfinished sweep saw without a change.
 * ``_sweep_mended``: see drift.py.
@@ -210,16 +212,22 @@ def ensure_table(connection: psycopg.Connection[Any], schema: str, shape: TableS
         KeyConflictError, ColumnConflictError: See ``table_changes``.
     """
     streams = f"{quoted(schema)}._streams"
-    owner = connection.execute(f"SELECT stream FROM {streams} WHERE table_name = %s", (shape.table,)).fetchone()
+    owner = connection.execute(
+        f"SELECT stream, comments FROM {streams} WHERE table_name = %s", (shape.table,)
+    ).fetchone()
     if owner is not None and owner[0] != shape.stream:
         raise TableNameTakenError(table=shape.table, stream=shape.stream, owner=owner[0])
     stored = stored_table(connection, schema, shape.table)
     if owner is None and stored is not None:
         raise ForeignTableError(schema=schema, table=shape.table, stream=shape.stream)
-    for statement in table_changes(schema, shape, stored):
+    changes = table_changes(schema, shape, stored)
+    for statement in changes:
         connection.execute(statement)
     if owner is None:
         connection.execute(f"INSERT INTO {streams} (stream, table_name) VALUES (%s, %s)", (shape.stream, shape.table))
+    described: dict[str, str] = {} if owner is None else owner[1]
+    if changes or described != dict(shape.comments):
+        describe(connection, schema, shape, described)
 
 
 def table_of_stream(connection: psycopg.Connection[Any], schema: str, shape: TableShape) -> StoredTable | None:
