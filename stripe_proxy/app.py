@@ -13,6 +13,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,8 +21,8 @@ import psycopg
 
 from stripe_proxy.answers import answered, may_hold_objects
 from stripe_proxy.callers import Account, Callers
-from stripe_proxy.errors import ForwardError, NotAppliedError, UnknownHostError
-from stripe_proxy.forward import Upstream, error_body, header, plain, to_caller
+from stripe_proxy.errors import CallerGoneError, FailedError, ForwardError, NotAppliedError, UnknownHostError
+from stripe_proxy.forward import Upstream, beginning, error_body, header, plain, to_caller
 from stripe_proxy.pages import Pages, Reply
 from stripe_proxy.wait import StripeBound
 from stripe_proxy.written import Writes, stored_types
@@ -42,11 +43,14 @@ Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
-APPLIED = b"stripe-proxy-applied"
+NOT_APPLIED = (b"stripe-proxy-applied", b"false")
 _ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
 _MAY_NOT_KNOW = frozenset({401, 403, 404})  # the statuses that a key is refused with
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
+_PATIENCE_SECONDS = 1.0  # how long a request waits for it to be read anew
+_STORED_BYTES_MAX = 32_000_000  # an answer that is longer passes as a stream
+_THREADS = 32  # that make changes of answers, and may have to wait for Stripe
 _PIECE = 50  # changes of a read that are stored at a time, so that a write does not wait for a long list
 
 logger = logging.getLogger("stripe-proxy")
@@ -106,6 +110,9 @@ class App:
         self._callers = Callers(api_key=settings.api_key, ask=self._ask_account)
         self._sync: Sync | None = None
         self._sync_read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._nobodys = ""
+        self._threads = ThreadPoolExecutor(_THREADS, "changes")
 
     async def open(self) -> None:
         """Begin."""
@@ -120,6 +127,7 @@ class App:
             await self._following.close()
         await self._upstream.close()
         self._pages.close()
+        self._threads.shutdown(wait=False)
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._database.close)
         if self._client is not None:
@@ -150,45 +158,71 @@ class App:
             return
         first, _, rest = scope["raw_path"].decode("latin-1").removeprefix("/").partition("/")
         base = self._settings.hosts.get(first)
+        caller = Caller(receive=receive, send=send)
+        if base is None:
+            await caller.fail(UnknownHostError(host=first or "no host", known="api.stripe.com"))
+            return
         try:
-            if base is None:
-                raise UnknownHostError(host=first or "no host", known="api.stripe.com")
             passed = Passed(
                 method=scope["method"],
                 path=f"/{rest}",
                 query=scope["query_string"].decode("latin-1"),
                 headers=scope["headers"],
             )
-            await self._pass_on(base, passed, receive, send)
+            await self._pass_on(base, passed, caller)
         except ForwardError as error:
-            await _answer_error(send, error)
+            await caller.fail(error)
+        except CallerGoneError:
+            logger.info("a caller has gone before the request was there whole")
+        except Exception as error:  # noqa: BLE001 - the caller is told what that means for the request
+            logger.error("%s", place(error))  # noqa: TRY400 - without what it says
+            await caller.fail(FailedError(reason=type(error).__name__))
 
     # To Stripe and back
 
-    async def _pass_on(self, base: str, passed: Passed, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, base: str, passed: Passed, caller: Caller) -> None:
         began, asked_at = self._stripe_clock.estimate(), time.monotonic()
-        body, form = await _body(passed, receive)
+        body, form = await _body(passed, caller)
         url = f"{base}{passed.path}" + (f"?{passed.query}" if passed.query else "")
         async with self._upstream.request(passed.method, url, passed.headers, body) as response:
             date = self._heard(response, asked_at)
-            headers = to_caller(response.raw_headers)
+            headers = to_caller(response.raw_headers, response.status)
             kind = response.headers.get("Content-Type", "")
-            if not may_hold_objects(passed.method, passed.path, response.status, kind):
-                await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            may_be_stored = may_hold_objects(passed.method, passed.path, response.status, kind)
+            content, is_whole = await beginning(response, _STORED_BYTES_MAX) if may_be_stored else (b"", False)
+            if not is_whole:
+                if may_be_stored:
+                    logger.warning("an answer has more than %d bytes: it is not stored", _STORED_BYTES_MAX)
+                    headers.append(NOT_APPLIED)
+                await caller.start(response.status, headers)
+                await caller.give(content)
                 async for chunk in response.content.iter_any():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                await send({"type": "http.response.body"})
+                    await caller.give(chunk)
+                await caller.end()
                 return
-            content = await response.read()
+        if not await self._is_stored(passed, form, response.status, headers, content, began=began, dated=date):
+            headers.append(NOT_APPLIED)
+        await caller.start(response.status, headers)
+        await caller.end(content)
+
+    async def _is_stored(self, passed: Passed, *what: Any, **when: Any) -> bool:
+        """Have in Postgres what an answer holds; return whether it is there.
+
+        Whatever goes wrong, Stripe has answered, and the caller gets that.
+        """
         try:
-            await self._store(passed, form, response.status, headers, content, began=began, dated=date)
-        except Exception as error:  # noqa: BLE001 - whatever it was, Stripe has answered, and the caller gets that
-            known = isinstance(error, (NotAppliedError, TapError, ForwardError))
-            what = str(error) if known else f"{type(error).__name__} {_place(error)}"
-            logger.warning("%s %s: %s", passed.method, passed.path.split("/")[1:3], what)
-            headers.append((APPLIED, b"false"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if passed.method == "HEAD" else content})
+            async with asyncio.timeout(self._settings.apply_timeout_seconds):
+                await self._store(passed, *what, **when)
+        except TimeoutError:
+            why = "Postgres or Stripe takes too long"
+        except (NotAppliedError, TapError, ForwardError) as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - see above
+            why = place(error)
+        else:
+            return True
+        logger.warning("%s %s: %s", passed.method, passed.path.split("/")[1:3], why)
+        return False
 
     async def _store(
         self,
@@ -208,11 +242,7 @@ class App:
         """
         text = plain(content, header(headers, b"content-encoding"))
         sync = await self._whose()
-        try:
-            async with asyncio.timeout(self._settings.apply_timeout_seconds):
-                whose = await self._callers.account(passed.headers, sync)
-        except TimeoutError:
-            raise NotAppliedError(reason="Stripe does not say in time whose key it is") from None
+        whose = await self._callers.account(passed.headers, sync)
         if whose is Account.OTHER:
             return
         found = answered(
@@ -233,14 +263,10 @@ class App:
             account_id=sync.account_id or "self",
             selected=stored_types(sync.streams),
         )
-        try:
-            async with asyncio.timeout(self._settings.apply_timeout_seconds):
-                changes = await asyncio.to_thread(writes.changes, found)
-                size = _PIECE if found.is_read else max(len(changes), 1)
-                for begin in range(0, len(changes), size):
-                    await asyncio.wrap_future(self._writer.store(changes[begin : begin + size]))
-        except TimeoutError:
-            raise NotAppliedError(reason="Postgres or Stripe takes too long") from None
+        changes = await asyncio.get_running_loop().run_in_executor(self._threads, writes.changes, found)
+        size = _PIECE if found.is_read else max(len(changes), 1)
+        for begin in range(0, len(changes), size):
+            await asyncio.wrap_future(self._writer.store(changes[begin : begin + size]))
 
     async def _whose(self) -> Sync:
         """Return whose tables these are.
@@ -248,17 +274,23 @@ class App:
         Raises:
             NotAppliedError: Nobody's yet, or it cannot be read.
         """
-        now = asyncio.get_running_loop().time()
-        if self._sync is None or now - self._sync_read_at >= _SYNC_SECONDS:
-            try:
-                self._sync = await asyncio.to_thread(self._database.sync)
-            except (psycopg.Error, TargetError) as error:
-                if self._sync is None:
-                    raise NotAppliedError(reason=f"Postgres is away ({type(error).__name__})") from None
-            self._sync_read_at = now
+        due = asyncio.get_running_loop().time() - self._sync_read_at >= _SYNC_SECONDS
+        if self._sync is None or due:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read_sync())
+            await asyncio.wait({self._reading}, timeout=None if self._sync is None else _PATIENCE_SECONDS)
         if self._sync is None:
-            raise NotAppliedError(reason="no sync has run into this schema yet, so that it is nobody's")
+            raise NotAppliedError(reason=self._nobodys)
         return self._sync
+
+    async def _read_sync(self) -> None:
+        """Read whose tables these are; while it cannot be read, what was known last is believed."""
+        try:
+            self._sync = await asyncio.to_thread(self._database.sync)
+            self._nobodys = "no sync has run into this schema yet, so that it is nobody's"
+        except (psycopg.Error, TargetError) as error:
+            self._nobodys = f"Postgres is away ({type(error).__name__})"
+        self._sync_read_at = asyncio.get_running_loop().time()
 
     def _heard(self, response: aiohttp.ClientResponse, asked_at: float) -> int | None:
         """Take in when Stripe dated an answer; only a good one is Stripe's for certain."""
@@ -301,37 +333,65 @@ class App:
         return identifier
 
 
-def _place(error: Exception) -> str:
-    """Return where in the code an error came up; what it says may be a customer's."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"in {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+class Caller:
+    """The one who sent a request: gives its body, and takes the answer."""
+
+    def __init__(self, *, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._has_started = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the request's body.
+
+        Raises:
+            CallerGoneError: It is not there whole, and will not be.
+        """
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGoneError
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the answer's status and headers."""
+        self._has_started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def give(self, chunk: bytes) -> None:
+        """Send a piece of its body."""
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, chunk: bytes = b"") -> None:
+        """Send the last piece."""
+        await self._send({"type": "http.response.body", "body": chunk})
+
+    async def fail(self, error: ForwardError) -> None:
+        """Send an error of the proxy's own; where an answer has begun, it breaks off instead."""
+        if self._has_started:
+            logger.warning("an answer broke off: %s", error)
+            return
+        body = json.dumps(error_body(str(error), error.code), indent=2).encode() + b"\n"
+        await _answer(self._send, Reply(status=error.status, body=body, headers={_ERROR: error.code}))
 
 
-async def _body(passed: Passed, receive: Receive) -> tuple[bytes | AsyncIterator[bytes] | None, str]:
+async def _body(passed: Passed, caller: Caller) -> tuple[bytes | AsyncIterator[bytes] | None, str]:
     """Return a request's body, as a stream unless it is a small form, and the form."""
     length, coding = header(passed.headers, b"content-length"), header(passed.headers, b"transfer-encoding")
     if coding is None and length in {None, "0"}:
         return (None if length is None else b""), ""
     kind = (header(passed.headers, b"content-type") or "").split(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded" and length is not None and int(length) <= _FORM_BYTES_MAX:
-        form = b"".join([chunk async for chunk in _chunks(receive)])
+        form = b"".join([chunk async for chunk in caller.chunks()])
         return form, form.decode("latin-1")
-    return _chunks(receive), ""
+    return caller.chunks(), ""
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        yield message.get("body", b"")
-        if not message.get("more_body", False):
-            return
-
-
-async def _answer_error(send: Send, error: ForwardError) -> None:
-    body = json.dumps(error_body(str(error), error.code), indent=2).encode() + b"\n"
-    await _answer(send, Reply(status=error.status, body=body, headers={_ERROR: error.code}))
+def place(error: Exception) -> str:
+    """Return what an error is and where in the code it came up; what it says may be a customer's."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
 
 
 async def _answer(send: Send, reply: Reply, *, bodiless: bool = False) -> None:

@@ -51,6 +51,20 @@ class TimedOutError(ForwardError):
     code = "stripe_timeout"
 
 
+class FailedError(ForwardError):
+    """
+    The proxy failed ({reason}), which is a defect of its own. Whether Stripe has received the request is not known:
+    send it again with the same Idempotency-Key.
+    """
+
+    status = 500
+    code = "proxy_failed"
+
+
+class CallerGoneError(ProxyError):
+    """The caller has gone before the request was there whole."""
+
+
 class UnknownHostError(ForwardError):
     """
     This proxy does not forward to {host}. Write http://HOST:PORT/{known}/…; other hosts are not reachable through it.

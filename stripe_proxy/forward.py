@@ -30,6 +30,9 @@ _PER_CONNECTION = frozenset(
         b"trailer", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
+_BODILESS = frozenset({204, 304})
+_LINE_BYTES_MAX = 1_000_000  # of an answer's head; Stripe is trusted not to send more
+_PLAIN_BYTES_MAX = 128_000_000
 _READABLE = (b"gzip", b"deflate", b"identity")
 
 
@@ -48,7 +51,13 @@ class Upstream:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            max_line_size=_LINE_BYTES_MAX,
+            max_field_size=_LINE_BYTES_MAX,
+            max_headers=1000,
         )
+        # It sends a GET or a DELETE again when a connection that it has used before is closed. There is no setting for
+        # that; the alternative is a new connection for each request. What the client's own tests set is tested here.
+        self._session._retry_connection = False  # noqa: SLF001
 
     async def close(self) -> None:
         """Close them."""
@@ -87,9 +96,21 @@ def to_stripe(headers: Headers) -> list[tuple[bytes, bytes]]:
     return passed
 
 
-def to_caller(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return an answer's headers as they are sent back."""
-    return list(_without_connection(list(headers)))
+def to_caller(headers: Iterable[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers as they are sent back; where there is never a body, its length is not told."""
+    passed = _without_connection(list(headers))
+    return [each for each in passed if each[0].lower() != b"content-length"] if status in _BODILESS else passed
+
+
+async def beginning(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    """Return an answer's body if it has no more than so many bytes, else about as much of it; and which of both."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            return b"".join(pieces), False
+    return b"".join(pieces), True
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -98,15 +119,17 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
 
 
 def plain(content: bytes, encoding: str | None) -> bytes | None:
-    """Return a body without its content encoding; None if that is not known, or not right."""
+    """Return a body without its content encoding; None if that is not known or not right, or the body too long."""
     match (encoding or "identity").strip().lower():
         case "identity":
             return content
         case "gzip" | "x-gzip" | "deflate":
+            unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)
             try:
-                return zlib.decompress(content, zlib.MAX_WBITS | 32)
+                unpacked = unpacking.decompress(content, _PLAIN_BYTES_MAX)
             except zlib.error:
                 return None
+            return unpacked if unpacking.eof else None
         case _:
             return None
 

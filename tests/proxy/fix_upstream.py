@@ -9,12 +9,24 @@ LONGEST_SECONDS = 5
 
 
 class RawUpstream:
-    """Listens on a port of its own."""
+    """Listens on a port of its own.
+
+    Attributes:
+        answer: What it sends, in bytes or in an iterable of pieces.
+        delay_seconds: How long it takes before it does.
+        pause_seconds: How long it waits between two pieces.
+        takes: How many requests it takes on one connection before it closes it.
+        requests: What it was sent.
+        connections: How many there were.
+    """
 
     def __init__(self):
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         self.requests = []
+        self.connections = 0
         self.delay_seconds = 0.0
+        self.pause_seconds = 0.0
+        self.takes = 1
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -28,17 +40,23 @@ class RawUpstream:
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection):
-        with connection:
+        self.connections += 1
+        with connection, contextlib.suppress(ConnectionError):
             connection.settimeout(LONGEST_SECONDS)
-            received = b""
-            while not complete(received):
-                chunk = connection.recv(65536)
-                if not chunk:
-                    break
-                received += chunk
-            self.requests.append(received)
-            time.sleep(self.delay_seconds)
-            connection.sendall(self.answer)
+            for _ in range(self.takes):
+                received = b""
+                while not complete(received):
+                    chunk = connection.recv(65536)
+                    if not chunk:
+                        break
+                    received += chunk
+                if not received:
+                    return
+                self.requests.append(received)
+                time.sleep(self.delay_seconds)
+                for piece in [self.answer] if isinstance(self.answer, bytes) else self.answer:
+                    connection.sendall(piece)
+                    time.sleep(self.pause_seconds)
 
     def close(self):
         """Stop listening; may be called again."""
