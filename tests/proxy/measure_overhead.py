@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,11 +29,11 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "proxy")]
 
 import psycopg  # noqa: E402 - the tests' own modules are found by the path above
-import requests  # noqa: E402
 from fix_sandbox import Http  # noqa: E402
 from following import sandbox_process  # noqa: E402
 from open_loop import Block, Call, Took  # noqa: E402
 from pipeline import FAST, Pipeline  # noqa: E402
+from proxy_service import proxy_process  # noqa: E402
 
 KEY = "sk_test_sandbox"
 TURN_SECONDS = 2.0
@@ -156,34 +155,6 @@ class Client:
 
 
 @contextlib.contextmanager
-def proxy_process(url: str, database_url: str, checkout: Path) -> Iterator[tuple[str, int]]:
-    """The proxy before a place, in a process of its own; yields its URL for Stripe's API, and its process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    given = {"DATABASE_URL": database_url, "API_URL": url, "FILES_URL": url, "API_KEY": KEY, "PORT": str(port)}
-    environment = os.environ | {f"STRIPE_PROXY_{name}": value for name, value in given.items()}
-    environment["PYTHONPATH"] = str(checkout)
-    process = subprocess.Popen([sys.executable, "-m", "stripe_proxy"], cwd=checkout, env=environment)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _healthy(port):
-            assert process.poll() is None and time.monotonic() < deadline, "the proxy did not start"  # noqa: PT018
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/api.stripe.com", process.pid
-    finally:
-        process.terminate()
-        process.wait(START_SECONDS)
-
-
-def _healthy(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=START_SECONDS).ok
-    except requests.ConnectionError:
-        return False
-
-
-@contextlib.contextmanager
 def canned_process(directory: Path, answers: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """The upstream that costs next to nothing; yields its URL and its process id."""
     (directory / "answers.json").write_text(json.dumps(answers))
@@ -255,7 +226,10 @@ class Measuring:
         with contextlib.ExitStack() as stack:
             ways = {"direct": (url, os.getpid())}
             for name, checkout in self.checkouts.items():
-                ways[name] = stack.enter_context(proxy_process(url, self.database_url, checkout))
+                proxy, process = stack.enter_context(
+                    proxy_process(checkout=checkout, database_url=self.database_url, api_url=url, api_key=KEY)
+                )
+                ways[name] = (f"{proxy}/api.stripe.com", process.pid)
             sides = {name: Side() for name in ways}
             for turn in range(1 + round(self.seconds / TURN_SECONDS)):
                 calls = self.mix.calls(turn, round(self.per_second * TURN_SECONDS))
