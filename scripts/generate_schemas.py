@@ -65,6 +65,7 @@ class Table:
         self.events = self._events()
         self.announced = {name for objects in self.events.values() for name in objects}
         for each in self.lists:
+            each.update(self._permission(each["path"], each["objects"][0]))
             each["hints"] = facts.HINTS.get(each["path"], ()) if each["parent"] is None else ()
             each["asks"] = tuple(self._ask(ask, each["objects"]) for ask in each["asks"])
         self.objects = [self._object(name) for name in self.names]
@@ -72,6 +73,12 @@ class Table:
         if unused:
             msg = f"{', '.join(unused)}: described in stripe_words.py, and not there"
             raise SystemExit(msg)
+
+    def _permission(self, path: str, first: str) -> dict[str, Any]:
+        """Return what a restricted key needs to read a list, by its path or else by the type of its elements."""
+        documented = facts.DOCUMENTED_PERMISSIONS.get(path) or facts.DOCUMENTED_PERMISSIONS.get(first)
+        guess = facts.GUESSED_PERMISSIONS.get(path) or facts.GUESSED_PERMISSIONS.get(first)
+        return {"permission": documented or guess or "", "guessed": bool(guess and not documented)}
 
     def _is_dependent(self, name: str) -> bool:
         """Whether rows of a type are embedded in those of another, which a listing shows with them."""
@@ -231,6 +238,7 @@ class Table:
             "incomplete_because": reason,
             "announced": listed or bool(events),
             "independent": name in facts.INDEPENDENT,
+            "lasting": name in facts.LASTING,
         }
 
     def _retrieve(self, name: str) -> tuple[str, ...]:

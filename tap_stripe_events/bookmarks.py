@@ -1,6 +1,7 @@
 """The Singer state of the tap, and the only place that knows its keys.
 
-    {"account": {"id": "acct_…", "livemode": false},
+    {"account": {"id": "acct_…", "livemode": false,
+                 "known_by": {"charge": "ch_…"}},          objects by which it is known again
      "written_at": "2026-11-24T08:20:00.123Z",             when this state was written; it only grows
      "polled_at": "2026-11-24T08:20:00Z",                  when the feed was last read
      "api_version": "2026-10-28.endive",                   the version that the rows are in
@@ -132,7 +133,21 @@ class Bookmarks:
             raise OtherModeError(stored=modes[stored["livemode"]], current=modes[livemode])
         if stored.get("id") and account_id and stored["id"] != account_id:
             raise OtherAccountError(stored=stored["id"], current=account_id)
-        self._state["account"] = {"id": account_id or stored.get("id"), "livemode": livemode}
+        self._state["account"] = {**stored, "id": account_id or stored.get("id"), "livemode": livemode}
+
+    def remembered(self) -> dict[str, str]:
+        """Return the objects by which the account is known again: their ids by stream."""
+        return dict((self._state.get("account") or {}).get("known_by") or {})
+
+    def remember(self, stream: str, identifier: str) -> None:
+        """Note an object by which the account is known again."""
+        self._changed = True
+        self._state.setdefault("account", {}).setdefault("known_by", {})[stream] = identifier
+
+    def forget(self, stream: str) -> None:
+        """Note that such an object is gone."""
+        self._changed = True
+        self._state["account"]["known_by"].pop(stream, None)
 
     def changes_version(self, api_version: str) -> bool:
         """Note the API version that rows are in from now on; return whether they were in another one before."""

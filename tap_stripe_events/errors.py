@@ -79,6 +79,15 @@ class OtherAccountError(TapError):
     """
 
 
+class StrangeKeyError(TapError):
+    """
+    Stripe does not know the {object} {id}, which an earlier run read, so the API key seems to be another account's. (It
+    may not read /v1/account, where that would be said.) Nothing was written. Use a key of the account {account}, or
+    another Meltano environment or state id for this key. If the account is the same and its objects are gone, as after
+    deleting all test data, begin anew: meltano run --full-refresh tap-stripe-events target-postgres-stripe.
+    """
+
+
 class OtherModeError(TapError):
     """
     The state belongs to {stored} mode and the API key is a {current} key. Nothing was written. Use a {stored} key, or

@@ -26,7 +26,10 @@ _NOT_SET_UP = re.compile(
 _ONE_OBJECT_ONLY = re.compile(r"could not find line items", re.IGNORECASE)
 _NOT_EXPANDABLE = re.compile(r"cannot be expanded", re.IGNORECASE)
 _PARAMETER = re.compile(r"\{[^}]*\}")
-_PERMISSION = re.compile(r"'(rak_[a-z0-9_]+)'")
+# Stripe's words have changed: "Having the 'rak_charge_read' permission would allow this request to continue", and
+# "Enabling Charges Read ('charge_read') permissions on this key would allow this request to continue".
+_PERMISSION = re.compile(r"'((?:rak_)?[a-z0-9_]+_(?:read|write))'")
+_ACCOUNT = re.compile(r"\bon account '(acct_[A-Za-z0-9]+)'")
 
 
 class Verdict(Enum):
@@ -57,6 +60,12 @@ class Refusal:
     def permission(self) -> str | None:
         """The permission that a restricted key lacks, such as `rak_charge_read`."""
         match = _PERMISSION.search(self.message)
+        return match[1] if match else None
+
+    @property
+    def account(self) -> str | None:
+        """The account that the request was about, if the refusal of a permission names it."""
+        match = _ACCOUNT.search(self.message) if self.status == 403 else None  # noqa: PLR2004
         return match[1] if match else None
 
 

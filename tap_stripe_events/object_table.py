@@ -20,7 +20,7 @@ REFRESHES = MappingProxyType(
 )
 
 STRIPE_LISTS: tuple[StripeList, ...] = (
-    StripeList(path="/v1/accounts", objects=("account",), created=True),
+    StripeList(path="/v1/accounts", objects=("account",), created=True, permission="connected_account_read"),
     StripeList(
         path="/v1/accounts/{account}/capabilities",
         objects=("capability",),
@@ -29,6 +29,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="account",
         asks=(Ask(of="account"),),
         owned=True,
+        permission="connected_account_read",
     ),
     StripeList(
         path="/v1/accounts/{account}/external_accounts",
@@ -37,6 +38,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="account",
         asks=(Ask(of="account", on_event=False),),
         owned=True,
+        permission="connected_account_read",
     ),
     StripeList(
         path="/v1/accounts/{account}/persons",
@@ -45,9 +47,12 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="account",
         asks=(Ask(of="account", on_event=False),),
         owned=True,
+        permission="connected_account_read",
     ),
-    StripeList(path="/v1/apple_pay/domains", objects=("apple_pay_domain",)),
-    StripeList(path="/v1/application_fees", objects=("application_fee",), created=True),
+    StripeList(path="/v1/apple_pay/domains", objects=("apple_pay_domain",), permission="apple_pay_domain_read"),
+    StripeList(
+        path="/v1/application_fees", objects=("application_fee",), created=True, permission="application_fee_read"
+    ),
     StripeList(
         path="/v1/application_fees/{id}/refunds",
         objects=("fee_refund",),
@@ -55,13 +60,22 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="id",
         asks=(Ask(of="application_fee"),),
         owned=True,
+        permission="application_fee_read",
     ),
     StripeList(path="/v1/apps/installs", objects=("apps.install",), created=True),
-    StripeList(path="/v1/apps/secrets", objects=("apps.secret",), passes=(_fixed({"scope[type]": "account"}),)),
+    StripeList(
+        path="/v1/apps/secrets",
+        objects=("apps.secret",),
+        passes=(_fixed({"scope[type]": "account"}),),
+        permission="secret_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/balance_transactions",
         objects=("balance_transaction",),
         created=True,
+        permission="balance_read",
+        guessed=True,
         hints=(
             "application_fee",
             "balance",
@@ -85,7 +99,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
     ),
     StripeList(path="/v1/billing/credit_grants", objects=("billing.credit_grant",)),
     StripeList(path="/v1/billing/feedback_options", objects=("billing.feedback_option",)),
-    StripeList(path="/v1/billing/meters", objects=("billing.meter",)),
+    StripeList(path="/v1/billing/meters", objects=("billing.meter",), permission="billing_meter_read"),
     StripeList(
         path="/v1/billing/meters/{id}/event_summaries",
         objects=("billing.meter_event_summary",),
@@ -93,9 +107,15 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="billing.meter",
         parameter="id",
     ),
-    StripeList(path="/v1/billing_portal/configurations", objects=("billing_portal.configuration",)),
-    StripeList(path="/v1/charges", objects=("charge",), created=True),
-    StripeList(path="/v1/checkout/sessions", objects=("checkout.session",), created=True),
+    StripeList(
+        path="/v1/billing_portal/configurations",
+        objects=("billing_portal.configuration",),
+        permission="customer_portal_read",
+    ),
+    StripeList(path="/v1/charges", objects=("charge",), created=True, permission="charge_read"),
+    StripeList(
+        path="/v1/checkout/sessions", objects=("checkout.session",), created=True, permission="checkout_session_read"
+    ),
     StripeList(
         path="/v1/checkout/sessions/{session}/line_items",
         objects=("item",),
@@ -103,14 +123,22 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="session",
         asks=(Ask(of="checkout.session"),),
         owned=True,
+        permission="checkout_session_read",
+        guessed=True,
     ),
     StripeList(path="/v1/climate/orders", objects=("climate.order",)),
     StripeList(path="/v1/climate/products", objects=("climate.product",)),
     StripeList(path="/v1/climate/suppliers", objects=("climate.supplier",)),
     StripeList(path="/v1/country_specs", objects=("country_spec",)),
-    StripeList(path="/v1/coupons", objects=("coupon",), created=True),
-    StripeList(path="/v1/credit_notes", objects=("credit_note",), created=True),
-    StripeList(path="/v1/credit_notes/preview/lines", objects=("credit_note_line_item",), passes=()),
+    StripeList(path="/v1/coupons", objects=("coupon",), created=True, permission="coupon_read"),
+    StripeList(path="/v1/credit_notes", objects=("credit_note",), created=True, permission="credit_note_read"),
+    StripeList(
+        path="/v1/credit_notes/preview/lines",
+        objects=("credit_note_line_item",),
+        passes=(),
+        permission="credit_note_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/credit_notes/{credit_note}/lines",
         objects=("credit_note_line_item",),
@@ -118,8 +146,10 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="credit_note",
         asks=(Ask(of="credit_note"),),
         owned=True,
+        permission="credit_note_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/customers", objects=("customer",), created=True),
+    StripeList(path="/v1/customers", objects=("customer",), created=True, permission="customer_read"),
     StripeList(
         path="/v1/customers/{customer}/balance_transactions",
         objects=("customer_balance_transaction",),
@@ -138,6 +168,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             ),
             Ask(of="credit_note", by="customer", signals=("customer_balance_transaction",), optional=True, added=True),
         ),
+        permission="customer_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/customers/{customer}/cash_balance_transactions",
@@ -145,6 +177,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("cash_balance.available",), sampled=True, on_event=False),),
+        permission="customer_read",
     ),
     StripeList(
         path="/v1/customers/{customer}/payment_methods",
@@ -152,6 +185,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", on_event=False),),
+        permission="payment_method_read",
     ),
     StripeList(
         path="/v1/customers/{customer}/sources",
@@ -160,6 +194,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="customer",
         asks=(Ask(of="customer", on_event=False),),
         owned=True,
+        permission="customer_read",
     ),
     StripeList(
         path="/v1/customers/{customer}/tax_ids",
@@ -168,8 +203,9 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="customer",
         asks=(Ask(of="customer", on_event=False),),
         owned=True,
+        permission="customer_read",
     ),
-    StripeList(path="/v1/disputes", objects=("dispute",), created=True),
+    StripeList(path="/v1/disputes", objects=("dispute",), created=True, permission="dispute_read"),
     StripeList(
         path="/v1/entitlements/active_entitlements",
         objects=("entitlements.active_entitlement",),
@@ -180,12 +216,13 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             Ask(of="subscription", by="customer", needs="entitlements.feature", on_event=False),
         ),
         owned=True,
+        permission="entitlement_read",
     ),
-    StripeList(path="/v1/entitlements/features", objects=("entitlements.feature",)),
-    StripeList(path="/v1/events", objects=("event",), created=True),
+    StripeList(path="/v1/entitlements/features", objects=("entitlements.feature",), permission="entitlement_read"),
+    StripeList(path="/v1/events", objects=("event",), created=True, permission="event_read"),
     StripeList(path="/v1/exchange_rates", objects=("exchange_rate",)),
-    StripeList(path="/v1/file_links", objects=("file_link",), created=True),
-    StripeList(path="/v1/files", objects=("file",), created=True),
+    StripeList(path="/v1/file_links", objects=("file_link",), created=True, permission="file_read", guessed=True),
+    StripeList(path="/v1/files", objects=("file",), created=True, permission="file_read"),
     StripeList(path="/v1/financial_connections/accounts", objects=("financial_connections.account",)),
     StripeList(
         path="/v1/financial_connections/accounts/{account}/owners",
@@ -210,10 +247,17 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         hints=("identity.verification_session",),
     ),
     StripeList(path="/v1/identity/verification_sessions", objects=("identity.verification_session",), created=True),
-    StripeList(path="/v1/invoice_payments", objects=("invoice_payment",), created=True),
-    StripeList(path="/v1/invoice_rendering_templates", objects=("invoice_rendering_template",)),
-    StripeList(path="/v1/invoiceitems", objects=("invoiceitem",), created=True),
-    StripeList(path="/v1/invoices", objects=("invoice",), created=True),
+    StripeList(
+        path="/v1/invoice_payments", objects=("invoice_payment",), created=True, permission="invoice_read", guessed=True
+    ),
+    StripeList(
+        path="/v1/invoice_rendering_templates",
+        objects=("invoice_rendering_template",),
+        permission="invoice_read",
+        guessed=True,
+    ),
+    StripeList(path="/v1/invoiceitems", objects=("invoiceitem",), created=True, permission="invoice_read"),
+    StripeList(path="/v1/invoices", objects=("invoice",), created=True, permission="invoice_read"),
     StripeList(
         path="/v1/invoices/{invoice}/lines",
         objects=("line_item",),
@@ -221,13 +265,36 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="invoice",
         asks=(Ask(of="invoice"),),
         owned=True,
+        permission="invoice_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/issuing/authorizations", objects=("issuing.authorization",), created=True),
-    StripeList(path="/v1/issuing/cardholders", objects=("issuing.cardholder",), created=True),
-    StripeList(path="/v1/issuing/cards", objects=("issuing.card",), created=True),
-    StripeList(path="/v1/issuing/disputes", objects=("issuing.dispute",), created=True),
-    StripeList(path="/v1/issuing/personalization_designs", objects=("issuing.personalization_design",)),
-    StripeList(path="/v1/issuing/physical_bundles", objects=("issuing.physical_bundle",)),
+    StripeList(
+        path="/v1/issuing/authorizations",
+        objects=("issuing.authorization",),
+        created=True,
+        permission="issuing_authorization_read",
+    ),
+    StripeList(
+        path="/v1/issuing/cardholders",
+        objects=("issuing.cardholder",),
+        created=True,
+        permission="issuing_cardholder_read",
+    ),
+    StripeList(path="/v1/issuing/cards", objects=("issuing.card",), created=True, permission="issuing_card_read"),
+    StripeList(
+        path="/v1/issuing/disputes", objects=("issuing.dispute",), created=True, permission="issuing_dispute_read"
+    ),
+    StripeList(
+        path="/v1/issuing/personalization_designs",
+        objects=("issuing.personalization_design",),
+        permission="issuing_card_read",
+    ),
+    StripeList(
+        path="/v1/issuing/physical_bundles",
+        objects=("issuing.physical_bundle",),
+        permission="issuing_card_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/issuing/tokens",
         objects=("issuing.token",),
@@ -235,16 +302,25 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="issuing.card",
         parameter="card",
         asks=(Ask(of="issuing.card", on_event=False),),
+        permission="issuing_token_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/issuing/transactions", objects=("issuing.transaction",), created=True),
+    StripeList(
+        path="/v1/issuing/transactions",
+        objects=("issuing.transaction",),
+        created=True,
+        permission="issuing_transaction_read",
+    ),
     StripeList(
         path="/v1/payment_attempt_records",
         objects=("payment_attempt_record",),
         parent="payment_record",
         parameter="payment_record",
         asks=(Ask(of="payment_record"),),
+        permission="payment_records_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/payment_intents", objects=("payment_intent",), created=True),
+    StripeList(path="/v1/payment_intents", objects=("payment_intent",), created=True, permission="payment_intent_read"),
     StripeList(
         path="/v1/payment_intents/{intent}/amount_details_line_items",
         objects=("payment_intent_amount_details_line_item",),
@@ -266,8 +342,10 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             ),
         ),
         owned=True,
+        permission="payment_intent_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/payment_links", objects=("payment_link",)),
+    StripeList(path="/v1/payment_links", objects=("payment_link",), permission="payment_links_read"),
     StripeList(
         path="/v1/payment_links/{payment_link}/line_items",
         objects=("item",),
@@ -275,9 +353,21 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="payment_link",
         asks=(Ask(of="payment_link"),),
         owned=True,
+        permission="payment_links_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/payment_method_configurations", objects=("payment_method_configuration",)),
-    StripeList(path="/v1/payment_method_domains", objects=("payment_method_domain",)),
+    StripeList(
+        path="/v1/payment_method_configurations",
+        objects=("payment_method_configuration",),
+        permission="payment_method_configurations_read",
+        guessed=True,
+    ),
+    StripeList(
+        path="/v1/payment_method_domains",
+        objects=("payment_method_domain",),
+        permission="payment_method_domain_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/payment_methods",
         objects=("payment_method",),
@@ -285,10 +375,13 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             _fixed({}),
             _fixed({"type": "custom"}),
         ),
+        permission="payment_method_read",
     ),
-    StripeList(path="/v1/payment_records", objects=("payment_record",)),
-    StripeList(path="/v1/payouts", objects=("payout",), created=True),
-    StripeList(path="/v1/plans", objects=("plan",), created=True),
+    StripeList(
+        path="/v1/payment_records", objects=("payment_record",), permission="payment_records_read", guessed=True
+    ),
+    StripeList(path="/v1/payouts", objects=("payout",), created=True, permission="payout_read"),
+    StripeList(path="/v1/plans", objects=("plan",), created=True, permission="plan_read"),
     StripeList(
         path="/v1/prices",
         objects=("price",),
@@ -297,9 +390,10 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             _fixed({"active": "false"}),
         ),
         created=True,
+        permission="plan_read",
     ),
     StripeList(path="/v1/product_catalog/trial_offers", objects=("product_catalog.trial_offer",), created=True),
-    StripeList(path="/v1/products", objects=("product",), created=True),
+    StripeList(path="/v1/products", objects=("product",), created=True, permission="product_read"),
     StripeList(
         path="/v1/products/{product}/features",
         objects=("product_feature",),
@@ -307,9 +401,11 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="product",
         asks=(Ask(of="product", needs="entitlements.feature"),),
         owned=True,
+        permission="product_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/promotion_codes", objects=("promotion_code",), created=True),
-    StripeList(path="/v1/quotes", objects=("quote",)),
+    StripeList(path="/v1/promotion_codes", objects=("promotion_code",), created=True, permission="promotion_code_read"),
+    StripeList(path="/v1/quotes", objects=("quote",), permission="quote_read"),
     StripeList(
         path="/v1/quotes/{quote}/computed_upfront_line_items",
         objects=("item",),
@@ -325,6 +421,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             ),
         ),
         owned=True,
+        permission="quote_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/quotes/{quote}/line_items",
@@ -333,8 +431,15 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="quote",
         asks=(Ask(of="quote"),),
         owned=True,
+        permission="quote_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/radar/early_fraud_warnings", objects=("radar.early_fraud_warning",), created=True),
+    StripeList(
+        path="/v1/radar/early_fraud_warnings",
+        objects=("radar.early_fraud_warning",),
+        created=True,
+        permission="charge_read",
+    ),
     StripeList(
         path="/v1/radar/value_list_items",
         objects=("radar.value_list_item",),
@@ -345,10 +450,20 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         owned=True,
     ),
     StripeList(path="/v1/radar/value_lists", objects=("radar.value_list",), created=True),
-    StripeList(path="/v1/refunds", objects=("refund",), created=True),
-    StripeList(path="/v1/reporting/report_runs", objects=("reporting.report_run",), created=True),
-    StripeList(path="/v1/reporting/report_types", objects=("reporting.report_type",), paged=False),
-    StripeList(path="/v1/reviews", objects=("review",), created=True),
+    StripeList(path="/v1/refunds", objects=("refund",), created=True, permission="charge_read"),
+    StripeList(
+        path="/v1/reporting/report_runs",
+        objects=("reporting.report_run",),
+        created=True,
+        permission="report_runs_and_report_types_read",
+    ),
+    StripeList(
+        path="/v1/reporting/report_types",
+        objects=("reporting.report_type",),
+        paged=False,
+        permission="report_runs_and_report_types_read",
+    ),
+    StripeList(path="/v1/reviews", objects=("review",), created=True, permission="review_read"),
     StripeList(
         path="/v1/setup_attempts",
         objects=("setup_attempt",),
@@ -356,9 +471,11 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="setup_intent",
         parameter="setup_intent",
         asks=(Ask(of="setup_intent", signals=("latest_attempt",), sampled=True),),
+        permission="setup_intent_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/setup_intents", objects=("setup_intent",), created=True),
-    StripeList(path="/v1/shipping_rates", objects=("shipping_rate",), created=True),
+    StripeList(path="/v1/setup_intents", objects=("setup_intent",), created=True, permission="setup_intent_read"),
+    StripeList(path="/v1/shipping_rates", objects=("shipping_rate",), created=True, permission="shipping_rate_read"),
     StripeList(path="/v1/sigma/scheduled_query_runs", objects=("scheduled_query_run",)),
     StripeList(
         path="/v1/sources/{source}/source_transactions",
@@ -366,6 +483,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="source",
         parameter="source",
         asks=(Ask(of="source", signals=("receiver",), sampled=True, on_event=False),),
+        permission="source_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/subscription_items",
@@ -374,9 +493,22 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="subscription",
         asks=(Ask(of="subscription"),),
         owned=True,
+        permission="subscription_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/subscription_schedules", objects=("subscription_schedule",), created=True),
-    StripeList(path="/v1/subscriptions", objects=("subscription",), passes=(_fixed({"status": "all"}),), created=True),
+    StripeList(
+        path="/v1/subscription_schedules",
+        objects=("subscription_schedule",),
+        created=True,
+        permission="subscription_read",
+    ),
+    StripeList(
+        path="/v1/subscriptions",
+        objects=("subscription",),
+        passes=(_fixed({"status": "all"}),),
+        created=True,
+        permission="subscription_read",
+    ),
     StripeList(
         path="/v1/tax/calculations/{calculation}/line_items",
         objects=("tax.calculation_line_item",),
@@ -384,11 +516,19 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="tax.calculation",
         parameter="calculation",
     ),
-    StripeList(path="/v1/tax/locations", objects=("tax.location",), passes=(_fixed({"type": "performance"}),)),
+    StripeList(
+        path="/v1/tax/locations",
+        objects=("tax.location",),
+        passes=(_fixed({"type": "performance"}),),
+        permission="tax_locations_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/tax/registrations",
         objects=("tax.registration",),
         passes=(_fixed({"status": "all"}),),
+        permission="tax_settings_read",
+        guessed=True,
         hints=("tax.settings",),
     ),
     StripeList(
@@ -399,15 +539,21 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="transaction",
     ),
     StripeList(path="/v1/tax_codes", objects=("tax_code",)),
-    StripeList(path="/v1/tax_ids", objects=("tax_id",)),
-    StripeList(path="/v1/tax_rates", objects=("tax_rate",), created=True),
-    StripeList(path="/v1/terminal/configurations", objects=("terminal.configuration",)),
-    StripeList(path="/v1/terminal/locations", objects=("terminal.location",)),
-    StripeList(path="/v1/terminal/readers", objects=("terminal.reader",)),
-    StripeList(path="/v1/test_helpers/test_clocks", objects=("test_helpers.test_clock",)),
+    StripeList(path="/v1/tax_ids", objects=("tax_id",), permission="tax_settings_read", guessed=True),
+    StripeList(path="/v1/tax_rates", objects=("tax_rate",), created=True, permission="tax_rate_read"),
+    StripeList(
+        path="/v1/terminal/configurations",
+        objects=("terminal.configuration",),
+        permission="terminal_configuration_read",
+    ),
+    StripeList(path="/v1/terminal/locations", objects=("terminal.location",), permission="terminal_location_read"),
+    StripeList(path="/v1/terminal/readers", objects=("terminal.reader",), permission="terminal_reader_read"),
+    StripeList(
+        path="/v1/test_helpers/test_clocks", objects=("test_helpers.test_clock",), permission="billing_clock_read"
+    ),
     StripeList(path="/v1/three_d_secure/authentications", objects=("three_d_secure.authentication",), created=True),
-    StripeList(path="/v1/topups", objects=("topup",), created=True),
-    StripeList(path="/v1/transfers", objects=("transfer",), created=True),
+    StripeList(path="/v1/topups", objects=("topup",), created=True, permission="top_up_read"),
+    StripeList(path="/v1/transfers", objects=("transfer",), created=True, permission="transfer_read"),
     StripeList(
         path="/v1/transfers/{id}/reversals",
         objects=("transfer_reversal",),
@@ -415,6 +561,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="id",
         asks=(Ask(of="transfer"),),
         owned=True,
+        permission="transfer_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/credit_reversals",
@@ -430,13 +578,21 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
     ),
-    StripeList(path="/v1/treasury/financial_accounts", objects=("treasury.financial_account",), created=True),
+    StripeList(
+        path="/v1/treasury/financial_accounts",
+        objects=("treasury.financial_account",),
+        created=True,
+        permission="financial_account_read",
+        guessed=True,
+    ),
     StripeList(
         path="/v1/treasury/inbound_transfers",
         objects=("treasury.inbound_transfer",),
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="inbound_transfer_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/outbound_payments",
@@ -445,6 +601,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="outbound_payment_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/outbound_transfers",
@@ -452,6 +610,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="outbound_transfer_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/received_credits",
@@ -459,6 +619,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="received_credit_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/received_debits",
@@ -466,6 +628,8 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="received_debit_read",
+        guessed=True,
     ),
     StripeList(
         path="/v1/treasury/transaction_entries",
@@ -482,8 +646,10 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="treasury.financial_account",
         parameter="financial_account",
         asks=(Ask(of="treasury.financial_account"),),
+        permission="treasury_transaction_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/webhook_endpoints", objects=("webhook_endpoint",)),
+    StripeList(path="/v1/webhook_endpoints", objects=("webhook_endpoint",), permission="webhook_read"),
     StripeList(
         path="/v1/customers",
         objects=("customer",),
@@ -491,6 +657,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="test_helpers.test_clock",
         parameter="test_clock",
         asks=(Ask(of="test_helpers.test_clock", on_event=False),),
+        permission="customer_read",
     ),
     StripeList(
         path="/v1/subscriptions",
@@ -500,6 +667,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="test_helpers.test_clock",
         parameter="test_clock",
         asks=(Ask(of="test_helpers.test_clock", on_event=False),),
+        permission="subscription_read",
     ),
     StripeList(
         path="/v1/quotes",
@@ -507,6 +675,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="test_helpers.test_clock",
         parameter="test_clock",
         asks=(Ask(of="test_helpers.test_clock", on_event=False),),
+        permission="quote_read",
     ),
     StripeList(
         path="/v1/reviews/{review}",
@@ -516,6 +685,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="review",
         parameter="review",
         asks=(Ask(of="charge", by="review", optional=True, on_event=False),),
+        permission="review_read",
     ),
     StripeList(
         path="/v1/prices/{price}",
@@ -528,6 +698,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             Ask(of="line_item", by="pricing.price_details.price", optional=True, on_event=False),
             Ask(of="invoiceitem", by="pricing.price_details.price", optional=True, on_event=False),
         ),
+        permission="plan_read",
     ),
     StripeList(
         path="/v1/customers/{customer}/cash_balance",
@@ -537,6 +708,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer_cash_balance_transaction", by="customer", optional=True, only_events=True),),
+        permission="customer_read",
     ),
     StripeList(
         path="/v1/charges/{charge}",
@@ -546,6 +718,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="charge",
         parameter="charge",
         asks=(Ask(of="dispute", by="charge", optional=True, only_events=True),),
+        permission="charge_read",
     ),
     StripeList(
         path="/v1/treasury/transactions/{transaction}",
@@ -563,17 +736,29 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
             Ask(of="treasury.received_credit", by="transaction", optional=True, only_events=True),
             Ask(of="treasury.received_debit", by="transaction", optional=True, only_events=True),
         ),
+        permission="treasury_transaction_read",
+        guessed=True,
     ),
-    StripeList(path="/v1/account", objects=("account",), paged=False, single=True),
+    StripeList(path="/v1/account", objects=("account",), paged=False, single=True, permission="connected_account_read"),
     StripeList(
         path="/v1/balance",
         objects=("balance",),
         paged=False,
         single=True,
+        permission="balance_read",
         hints=("charge", "refund", "dispute", "payout", "transfer", "topup", "application_fee", "fee_refund"),
     ),
-    StripeList(path="/v1/balance_settings", objects=("balance_settings",), paged=False, single=True),
-    StripeList(path="/v1/tax/settings", objects=("tax.settings",), paged=False, single=True),
+    StripeList(
+        path="/v1/balance_settings",
+        objects=("balance_settings",),
+        paged=False,
+        single=True,
+        permission="balance_read",
+        guessed=True,
+    ),
+    StripeList(
+        path="/v1/tax/settings", objects=("tax.settings",), paged=False, single=True, permission="tax_settings_read"
+    ),
     StripeList(
         path="/v1/billing/credit_grants",
         objects=("billing.credit_grant",),
@@ -588,6 +773,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="charge_read",
     ),
     StripeList(
         path="/v1/checkout/sessions",
@@ -596,6 +782,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="checkout_session_read",
     ),
     StripeList(
         path="/v1/credit_notes",
@@ -604,6 +791,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="credit_note_read",
     ),
     StripeList(
         path="/v1/invoiceitems",
@@ -612,6 +800,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="invoice_read",
     ),
     StripeList(
         path="/v1/invoices",
@@ -620,6 +809,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="invoice_read",
     ),
     StripeList(
         path="/v1/payment_intents",
@@ -628,6 +818,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="payment_intent_read",
     ),
     StripeList(
         path="/v1/setup_intents",
@@ -636,6 +827,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="setup_intent_read",
     ),
     StripeList(
         path="/v1/subscription_schedules",
@@ -644,6 +836,7 @@ STRIPE_LISTS: tuple[StripeList, ...] = (
         parent="customer",
         parameter="customer",
         asks=(Ask(of="customer", signals=("test_clock",), optional=True, on_event=False),),
+        permission="subscription_read",
     ),
 )
 
@@ -692,6 +885,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("application_fee.created", "application_fee.refunded"),
             kept_by=KeptBy.SWEEPS,
             partly="created and refunded only",
+            lasting=True,
         ),
         "apps.install": StripeObject(
             name="apps.install",
@@ -719,6 +913,7 @@ STRIPE_OBJECTS = MappingProxyType(
             retrieve=("/v1/balance_transactions/{id}",),
             kept_by=KeptBy.WINDOWS,
             pending=Pending(field="status", value="pending", hints=frozenset(("balance",))),
+            lasting=True,
         ),
         "bank_account": StripeObject(
             name="bank_account",
@@ -759,6 +954,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "billing.meter.reactivated",
                 "billing.meter.updated",
             ),
+            lasting=True,
         ),
         "billing.meter_event_summary": StripeObject(
             name="billing.meter_event_summary",
@@ -821,6 +1017,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "charge.succeeded",
                 "charge.updated",
             ),
+            lasting=True,
         ),
         "checkout.session": StripeObject(
             name="checkout.session",
@@ -843,6 +1040,7 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             kept_by=KeptBy.SWEEPS,
             partly="neither created nor updated",
+            lasting=True,
         ),
         "climate.order": StripeObject(
             name="climate.order",
@@ -892,6 +1090,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 ),
             ),
             events=("credit_note.created", "credit_note.updated", "credit_note.voided"),
+            lasting=True,
         ),
         "credit_note_line_item": StripeObject(name="credit_note_line_item", kept_by=KeptBy.PARENTS),
         "customer": StripeObject(
@@ -924,6 +1123,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "source",
             ),
             vanishes_with_it=("payment_method",),
+            lasting=True,
         ),
         "customer_balance_transaction": StripeObject(
             name="customer_balance_transaction",
@@ -956,6 +1156,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "charge.dispute.funds_withdrawn",
                 "charge.dispute.updated",
             ),
+            lasting=True,
         ),
         "entitlements.active_entitlement": StripeObject(
             name="entitlements.active_entitlement",
@@ -989,6 +1190,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("file.created",),
             kept_by=KeptBy.SWEEPS,
             partly="created only",
+            lasting=True,
         ),
         "file_link": StripeObject(
             name="file_link", retrieve=("/v1/file_links/{id}",), kept_by=KeptBy.SWEEPS, independent=True
@@ -1117,16 +1319,19 @@ STRIPE_OBJECTS = MappingProxyType(
             name="issuing.authorization",
             retrieve=("/v1/issuing/authorizations/{id}",),
             events=("issuing_authorization.created", "issuing_authorization.request", "issuing_authorization.updated"),
+            lasting=True,
         ),
         "issuing.card": StripeObject(
             name="issuing.card",
             retrieve=("/v1/issuing/cards/{id}",),
             events=("issuing_card.created", "issuing_card.updated"),
+            lasting=True,
         ),
         "issuing.cardholder": StripeObject(
             name="issuing.cardholder",
             retrieve=("/v1/issuing/cardholders/{id}",),
             events=("issuing_cardholder.created", "issuing_cardholder.updated"),
+            lasting=True,
         ),
         "issuing.dispute": StripeObject(
             name="issuing.dispute",
@@ -1170,6 +1375,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "issuing_transaction.purchase_details_receipt_updated",
                 "issuing_transaction.updated",
             ),
+            lasting=True,
         ),
         "item": StripeObject(name="item", nested=("discounts[].discount",), kept_by=KeptBy.SWEEPS),
         "line_item": StripeObject(name="line_item", key=("invoice_id", "id"), kept_by=KeptBy.PARENTS),
@@ -1208,6 +1414,7 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             kept_by=KeptBy.SWEEPS,
             partly="no updated",
+            lasting=True,
         ),
         "payment_intent_amount_details_line_item": StripeObject(
             name="payment_intent_amount_details_line_item", kept_by=KeptBy.SWEEPS
@@ -1225,6 +1432,7 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             expand=("line_items",),
             events=("payment_link.created", "payment_link.updated"),
+            lasting=True,
         ),
         "payment_method": StripeObject(
             name="payment_method",
@@ -1265,6 +1473,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "payout.reconciliation_completed",
                 "payout.updated",
             ),
+            lasting=True,
         ),
         "person": StripeObject(
             name="person",
@@ -1308,6 +1517,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("promotion_code.created", "promotion_code.updated"),
             kept_by=KeptBy.SWEEPS,
             partly="created and updated only",
+            lasting=True,
         ),
         "quote": StripeObject(
             name="quote",
@@ -1332,6 +1542,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("quote.accepted", "quote.canceled", "quote.created", "quote.finalized"),
             kept_by=KeptBy.SWEEPS,
             partly="edits of drafts are silent",
+            lasting=True,
         ),
         "radar.early_fraud_warning": StripeObject(
             name="radar.early_fraud_warning",
@@ -1363,6 +1574,7 @@ STRIPE_OBJECTS = MappingProxyType(
             retrieve=("/v1/refunds/{id}",),
             events=("charge.refund.updated", "refund.created", "refund.failed", "refund.updated"),
             independent=True,
+            lasting=True,
         ),
         "reporting.report_run": StripeObject(
             name="reporting.report_run",
@@ -1434,6 +1646,7 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             kept_by=KeptBy.SWEEPS,
             partly="no updated",
+            lasting=True,
         ),
         "shipping_rate": StripeObject(
             name="shipping_rate", retrieve=("/v1/shipping_rates/{id}",), kept_by=KeptBy.SWEEPS
@@ -1490,6 +1703,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "customer.subscription.updated",
             ),
             independent=True,
+            lasting=True,
         ),
         "subscription_item": StripeObject(
             name="subscription_item",
@@ -1510,6 +1724,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 "subscription_schedule.released",
                 "subscription_schedule.updated",
             ),
+            lasting=True,
         ),
         "tax.association": StripeObject(
             name="tax.association",
@@ -1574,7 +1789,10 @@ STRIPE_OBJECTS = MappingProxyType(
             partly="the account's own are silent",
         ),
         "tax_rate": StripeObject(
-            name="tax_rate", retrieve=("/v1/tax_rates/{id}",), events=("tax_rate.created", "tax_rate.updated")
+            name="tax_rate",
+            retrieve=("/v1/tax_rates/{id}",),
+            events=("tax_rate.created", "tax_rate.updated"),
+            lasting=True,
         ),
         "terminal.configuration": StripeObject(
             name="terminal.configuration", retrieve=("/v1/terminal/configurations/{id}",), kept_by=KeptBy.SWEEPS
@@ -1634,6 +1852,7 @@ STRIPE_OBJECTS = MappingProxyType(
             events=("topup.canceled", "topup.created", "topup.failed", "topup.reversed", "topup.succeeded"),
             kept_by=KeptBy.SWEEPS,
             partly="no updated",
+            lasting=True,
         ),
         "transfer": StripeObject(
             name="transfer",
@@ -1644,6 +1863,7 @@ STRIPE_OBJECTS = MappingProxyType(
                 ),
             ),
             events=("transfer.created", "transfer.reversed", "transfer.updated"),
+            lasting=True,
         ),
         "transfer_reversal": StripeObject(
             name="transfer_reversal", retrieve=("/v1/transfers/{transfer}/reversals/{id}",), kept_by=KeptBy.PARENTS
@@ -1676,6 +1896,7 @@ STRIPE_OBJECTS = MappingProxyType(
             ),
             kept_by=KeptBy.SWEEPS,
             partly="created, closed and features only",
+            lasting=True,
         ),
         "treasury.inbound_transfer": StripeObject(
             name="treasury.inbound_transfer",

@@ -68,6 +68,8 @@ class StripeList:
         asks: When a child list is asked for.
         owned: The rows get the parent's id as a column, and a complete list is the whole truth about that parent.
         hints: Object types whose events say that the list has probably changed.
+        permission: What a restricted key needs to read it, such as `charge_read`; empty if that is not known.
+        guessed: Stripe's documentation names none for it: this is that of what it belongs to, or one called alike.
     """
 
     path: str
@@ -82,6 +84,8 @@ class StripeList:
     asks: tuple[Ask, ...] = ()
     owned: bool = False
     hints: tuple[str, ...] = ()
+    permission: str = ""
+    guessed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +173,7 @@ class StripeObject:
         incomplete_because: Why not.
         announced: Stripe lists it or has events for it, so that a copy inside another object may be the older one.
         independent: It lives on when it leaves a parent's list.
+        lasting: Nothing deletes it, or it can be retrieved all the same, and no other account has one of its id.
     """
 
     name: str
@@ -193,6 +198,7 @@ class StripeObject:
     incomplete_because: str | None = None
     announced: bool = True
     independent: bool = False
+    lasting: bool = False
 
     @property
     def stream(self) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import Change
+from tap_stripe_events.changes import AS_OF, DELETED_AT, GAP_FILLER, Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import asked_if_used, names_by_stream, unlisted
@@ -27,7 +27,7 @@ from tap_stripe_events.feed import Feed, FeedDenied, Polled, StreamDenied, UpTo
 from tap_stripe_events.flight import Asker, Flight
 from tap_stripe_events.gather import ChildListDenied
 from tap_stripe_events.listing import Activate, Listing, Warnings
-from tap_stripe_events.object_table import API_VERSION
+from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import stream_name
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.refresh import Refreshes
@@ -128,6 +128,9 @@ class Run:
         self._clock = clock or Clock()
         self._flight = Flight(client)
         self._unused = set(asked_if_used())  # what has not had a row yet
+        self._to_remember = {
+            stream_name(each.name) for each in STRIPE_OBJECTS.values() if each.lasting
+        } - bookmarks.remembered().keys()
         self._used = {name for name in self._unused if bookmarks.is_used(stream_name(name))}
         self._unused -= self._used
         self._feed = Feed(
@@ -459,11 +462,21 @@ class Run:
         stream = change.stream
         self._delivered[stream] = self._delivered.get(stream, 0) + 1
         self._refreshes.note(change)
+        if stream in self._to_remember:
+            self._remember(change)
         if self._unused and (name := names_by_stream()[stream]) in self._unused:
             self._unused.discard(name)
             self._used.add(name)
             self._bookmarks.use(stream)
         return Delivery(change=change, version=listing.version(change) if listing is not None else None)
+
+    def _remember(self, change: Change) -> None:
+        """Remember an object by which the account is known again, if this is one."""
+        record = change.record
+        # What is on a test clock goes with it, and a copy may be of something that is gone.
+        if not record.get(DELETED_AT) and record[AS_OF] != GAP_FILLER and not record.get("test_clock_id"):
+            self._to_remember.discard(change.stream)
+            self._bookmarks.remember(change.stream, record["id"])
 
     def _log_skipped(self, backfill: Backfill) -> None:
         for child, count in backfill.skipped.items():

@@ -20,12 +20,13 @@ from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.client import TRIES, Request, StripeClient, is_live
+from tap_stripe_events.client import TRIES, StripeClient, is_live
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.identity import identify
 from tap_stripe_events.keys import api_key, without_keys
-from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Verdict
+from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
@@ -225,7 +226,7 @@ class TapStripeEvents(Tap):
         """The run that all streams pull from; it begins when the first one does."""
         if self._run is None:
             bookmarks = self._bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
-            self._identify(bookmarks)
+            identify(self.client, bookmarks, livemode=is_live(self.api_key))
             streams = names_by_stream()
             selected = [streams[each.name] for each in self.streams.values() if each.selected]
             if not selected:
@@ -241,12 +242,6 @@ class TapStripeEvents(Tap):
                 clock=self.clock,
             )
         return self._run
-
-    def _identify(self, bookmarks: Bookmarks) -> None:
-        """Ask whose key this is, and claim the state for that account and mode."""
-        answer = self.client.get(Request(path="/v1/account", endpoint="/v1/account"))
-        known = answer.verdict is Verdict.TAKE and isinstance(answer.body.get("id"), str)
-        bookmarks.claim(answer.body["id"] if known else None, livemode=is_live(self.api_key))
 
     def write_schemas_once(self) -> None:
         """Write all SCHEMAs before the first record: any stream may come across any other's records."""

@@ -91,6 +91,27 @@ def test_another_accounts_key_is_refused_by_the_state_too(make_account, make_pip
     assert everything(connection) == before
 
 
+def test_a_key_that_may_not_read_the_account_is_refused_by_another_account_too(make_account, make_pipeline, connection):
+    first = make_account(bulk={"charge": 3}, restricted_keys={RESTRICTED: "charge"})
+    other = make_account(bulk={"charge": 5}, seed=2, restricted_keys={RESTRICTED: "charge"})
+    pipeline = make_pipeline(first, api_key=RESTRICTED)
+    assert pipeline.run().succeeded
+    assert pipeline.state["account"]["id"] == first.id  # Stripe's refusal names it
+    assert pipeline.state["account"]["known_by"].keys() == {"charge"}
+    before = everything(connection)
+    assert pipeline.run().succeeded
+    for with_state in (True, False):
+        stranger = make_pipeline(other, api_key=RESTRICTED)
+        stranger.state = pipeline.state if with_state else None
+        outcome = stranger.run()
+        assert (outcome.tap_code if with_state else outcome.target_code) == 1
+        assert first.id in outcome.logs
+        assert other.id in outcome.logs
+        assert "Traceback" not in outcome.logs
+    assert everything(connection).keys() == before.keys()
+    assert connection.execute("SELECT count(*) FROM stripe.charge").fetchone() == (3,)
+
+
 @pytest.mark.parametrize("with_state", [True, False])
 def test_a_live_key_is_refused_on_a_test_database(make_account, make_pipeline, connection, with_state):
     account = make_account(bulk={"charge": 3})
