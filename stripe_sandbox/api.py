@@ -24,7 +24,14 @@ from stripe_sandbox.replays import Replays
 from stripe_sandbox.routes import Routes
 from stripe_sandbox.spec import ListEndpoint, Retrieve, Spec, Write
 from stripe_sandbox.store import Body, Record
-from stripe_sandbox.upcoming import UPCOMING_PATH, upcoming_invoice
+from stripe_sandbox.upcoming import (
+    CREATE_PREVIEW_PATH,
+    UPCOMING_LINES_PATH,
+    UPCOMING_PATH,
+    created_preview,
+    upcoming_invoice,
+    upcoming_lines,
+)
 from stripe_sandbox.uploads import body_params
 from stripe_sandbox.writes import write
 
@@ -66,7 +73,8 @@ class Api:
             self._routes.add("GET", alias, ListEndpoint(path=alias, objects=source.objects, params=source.params))
         for retrieve in spec.retrieves:
             self._routes.add("GET", retrieve.path, retrieve)
-        self._routes.add("GET", UPCOMING_PATH, Retrieve(path=UPCOMING_PATH, object="invoice"))
+        for path in (UPCOMING_PATH, UPCOMING_LINES_PATH):
+            self._routes.add("GET", path, Retrieve(path=path, object="invoice"))
         for operation in spec.writes:
             self._routes.add(operation.method.upper(), operation.path, operation)
 
@@ -105,6 +113,10 @@ class Api:
         operation, values = found
         account = self._account(key, request.headers.get("stripe-account"))
         demand_product(self.missing_products, request.method, request.path, livemode=account.livemode)
+        version = request.headers.get("stripe-version") or account.api_version
+        if isinstance(operation, Write) and operation.path == CREATE_PREVIEW_PATH:
+            key.demand("invoice", "write")
+            return Response(status=200, body=pretty(created_preview(account, body_params(request), version)))
         if isinstance(operation, Write):
             key.demand(operation.object or request.path.split("/")[2], "write")
             replayed = self._replays.find(key.secret, request)
@@ -118,10 +130,12 @@ class Api:
             return self._replays.keep(key.secret, request, request_id, response)
         params = parse_params(request.query)
         key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read")
-        if operation.path == PREVIEW_LINES_PATH and isinstance(operation, ListEndpoint):
-            return Response(status=200, body=preview_lines(account, operation, params))
+        if operation.path == UPCOMING_LINES_PATH:
+            return Response(status=200, body=upcoming_lines(account, params, version))
         if isinstance(operation, ListEndpoint):
-            return Response(status=200, body=account.lists.page(operation, request.path, values, params))
+            computed = operation.path == PREVIEW_LINES_PATH
+            lines = preview_lines(account, operation, params) if computed else None
+            return Response(status=200, body=lines or account.lists.page(operation, request.path, values, params))
         return Response(status=200, body=pretty(self._retrieve(account, operation, values, params, request)))
 
     def _account(self, key: Key, connected: str | None) -> Account:

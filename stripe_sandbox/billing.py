@@ -152,8 +152,7 @@ def renew(account: Account, subscription: Record) -> None:
         return
     items = account.store.linked("subscription_item", "subscription", subscription.key)
     boundary = items[0].body["current_period_end"]
-    price = account.store.last_known("price", items[0].body["price"])
-    interval = _interval(price) if price is not None else ("month", 1)
+    interval = interval_of(account, subscription)
     period = nth_period(subscription.body["billing_cycle_anchor"], *interval, boundary)
     previous = {
         "items": account.renderer.body(subscription)["items"],
@@ -167,6 +166,13 @@ def renew(account: Account, subscription: Record) -> None:
         account.change(subscription, {"status": "active"}, verb=None)
     bill(account, subscription, "subscription_cycle", period)
     account.announce(subscription, "updated", previous=previous)
+
+
+def interval_of(account: Account, subscription: Record) -> tuple[str, int]:
+    """How long a subscription's periods are: of its first item, in days, weeks, months or years."""
+    items = account.store.linked("subscription_item", "subscription", subscription.key)
+    price = account.store.last_known("price", items[0].body["price"]) if items else None
+    return _interval(price) if price is not None else ("month", 1)
 
 
 def give_up(account: Account, subscription: Record) -> None:

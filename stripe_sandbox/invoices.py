@@ -150,16 +150,16 @@ def add_item_line(account: Account, invoice: Record, item: Record) -> None:
 def total_up(account: Account, invoice: Record) -> None:
     """Bring discounts, taxes and totals in line with the lines; not announced."""
     lines = account.store.linked("line_item", "invoice", invoice.key)
-    discounts = _discount_shares(account, invoice, lines)
+    discounts = discount_shares(account, invoice.body["discounts"], {each.key: each.body["amount"] for each in lines})
     rates = [record for key in invoice.body["default_tax_rates"] if (record := account.store.get("tax_rate", key))]
     for line in lines:
         taken: list[Body] = [{"amount": shares[line.key], "discount": key} for key, shares in discounts.items()]
         taxable = line.body["amount"] - sum(share["amount"] for share in taken)
-        values = {"discount_amounts": taken, "taxes": [_tax(rate, taxable) for rate in rates]}
+        values = {"discount_amounts": taken, "taxes": [tax(rate, taxable) for rate in rates]}
         account.change(line, values, verb=None)
     subtotal = sum(line.body["amount"] for line in lines)
     totals: list[Body] = [{"amount": sum(shares.values()), "discount": key} for key, shares in discounts.items()]
-    taxes = [_tax_total(rate, lines, index) for index, rate in enumerate(rates)]
+    taxes = [tax_total(rate, [line.body["taxes"][index] for line in lines]) for index, rate in enumerate(rates)]
     net = subtotal - sum(total["amount"] for total in totals)
     exclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
     inclusive = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "inclusive")
@@ -193,7 +193,7 @@ def finalize(account: Account, invoice: Record) -> Record:
         )
     customer = existing(account, "customer", invoice.body["customer"])
     total_up(account, invoice)
-    due, applied = _with_balance(customer.body["balance"], invoice.body["total"])
+    due, applied = with_balance(customer.body["balance"], invoice.body["total"])
     number = customer.body["next_invoice_sequence"]
     starting = customer.body["balance"]
     account.change(customer, {"next_invoice_sequence": number + 1})
@@ -573,11 +573,17 @@ def _discount(account: Account, invoice: Record, given: Any) -> None:
         account.change(invoice, {"discounts": keys}, verb=None)
 
 
-def _discount_shares(account: Account, invoice: Record, lines: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """For each discount of the invoice, what it takes off each line; the last line takes what rounding leaves."""
+def discount_shares(account: Account, discounts: Sequence[str], lines: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """For each discount, what it takes off each line; the last line takes what rounding leaves.
+
+    Args:
+        account: The account.
+        discounts: The discounts' ids.
+        lines: The lines' keys and amounts.
+    """
     shares: dict[str, dict[str, int]] = {}
-    left = {line.key: max(line.body["amount"], 0) for line in lines}
-    for key in invoice.body["discounts"]:
+    left = {key: max(amount, 0) for key, amount in lines.items()}
+    for key in discounts:
         discount = account.store.last_known("discount", key)
         coupon = account.store.last_known("coupon", discount.body["source"]["coupon"]) if discount is not None else None
         if coupon is None:
@@ -588,14 +594,15 @@ def _discount_shares(account: Account, invoice: Record, lines: Sequence[Record])
         taken: dict[str, int] = {}
         for position, line in enumerate(lines):
             rest = off - sum(taken.values())
-            share = rest if position == len(lines) - 1 else (off * left[line.key] // base if base else 0)
-            taken[line.key] = share
-            left[line.key] -= share
+            share = rest if position == len(lines) - 1 else (off * left[line] // base if base else 0)
+            taken[line] = share
+            left[line] -= share
         shares[key] = taken
     return shares
 
 
-def _tax(rate: Record, taxable: int) -> Body:
+def tax(rate: Record, taxable: int) -> Body:
+    """What a rate comes to on an amount."""
     percentage = rate.body["percentage"]
     inclusive = rate.body["inclusive"]
     amount = taxable - taxable * 100 / (100 + percentage) if inclusive else taxable * percentage / 100
@@ -609,16 +616,16 @@ def _tax(rate: Record, taxable: int) -> Body:
     }
 
 
-def _tax_total(rate: Record, lines: Sequence[Record], index: int) -> Body:
-    taxes = [line.body["taxes"][index] for line in lines]
+def tax_total(rate: Record, taxes: Sequence[Body]) -> Body:
+    """The sum of what a rate comes to on each line."""
     return {
-        **_tax(rate, 0),
+        **tax(rate, 0),
         "amount": sum(tax["amount"] for tax in taxes),
         "taxable_amount": sum(tax["taxable_amount"] for tax in taxes),
     }
 
 
-def _with_balance(balance: int, total: int) -> tuple[int, int]:
+def with_balance(balance: int, total: int) -> tuple[int, int]:
     """What is due of a total given the customer's balance, and by how much the balance changes."""
     if balance < 0:
         used = min(-balance, max(total, 0))

@@ -47,10 +47,7 @@ def as_of_version(body: Mapping[str, Any], version: str, lookup: Callable[[str, 
         version: The older version.
         lookup: Finds objects that the older version holds whole: type and id to a body, or None.
     """
-    older = dict(body)
-    for change in _CHANGES:
-        if change.object == body["object"] and version < change.version:
-            change.undo(older, lookup)
+    older = changed_back(body, version, lookup)
     for name in [name for name in older if name in body and _came_later(name)] or _last_field(older):
         del older[name]
     for name, value in list(older.items()):
@@ -58,6 +55,15 @@ def as_of_version(body: Mapping[str, Any], version: str, lookup: Callable[[str, 
             older[name] = value.upper()
         elif version < _LISTS_SINCE and isinstance(value, dict) and value.get("object") == "list":
             del older[name]
+    return older
+
+
+def changed_back(body: Mapping[str, Any], version: str, lookup: Callable[[str, Any], Any]) -> Body:
+    """The object with just the changes undone that an older version lacks; it is not changed itself."""
+    older = dict(body)
+    for change in _CHANGES:
+        if change.object == body["object"] and version < change.version:
+            change.undo(older, lookup)
     return older
 
 
@@ -89,7 +95,9 @@ def _taxes(body: Body, name: str, older_name: str) -> None:
 
 def _invoice(body: Body, lookup: Callable[[str, Any], Any]) -> None:
     """The subscription and the payment stood in the invoice itself, with ``paid`` and one sum of taxes."""
-    body["subscription"] = _nested(body.pop("parent", None), "subscription_details", "subscription")
+    parent = body.pop("parent", None)
+    body["subscription"] = _nested(parent, "subscription_details", "subscription")
+    body["subscription_details"] = {"metadata": _nested(parent, "subscription_details", "metadata")}
     body["paid"] = body["status"] == "paid"
     body["tax"] = sum(tax["amount"] for tax in body.get("total_taxes") or []) or None
     body["discount"] = lookup("discount", next(iter(body.get("discounts") or []), None))

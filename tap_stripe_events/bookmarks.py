@@ -348,6 +348,38 @@ class Bookmarks:
         """Note that what was created up to a second is in."""
         self._change(stream)["refreshed_at"] = iso(second)
 
+    def begin_previews(self, stream: str, second: int, *, refreshed: int) -> None:
+        """Note that all previews of a kind are computed anew.
+
+        Args:
+            stream: The stream.
+            second: Now, on Stripe's clock.
+            refreshed: The second from which each preview's turn is still to come.
+        """
+        bookmark = self._change(stream)
+        bookmark["backfill_started_at"] = bookmark["events_as_of"] = bookmark["round_started_at"] = iso(second)
+        bookmark["backfill_finished_at"] = None
+        bookmark["refreshed_at"] = iso(refreshed)
+        bookmark.pop("not_read", None)
+
+    def round_since(self, stream: str) -> int | None:
+        """Return when the round of previews under way began, in Unix time; None if none is."""
+        return self._moment(stream, "round_started_at")
+
+    def finish_round(self, stream: str, second: int, *, refreshed: int) -> None:
+        """Note that every preview had its turn, and that the next round begins where this one ended.
+
+        Args:
+            stream: The stream.
+            second: Now, on Stripe's clock.
+            refreshed: The second up to which all turns are done.
+        """
+        bookmark = self._change(stream)
+        bookmark["listed_at"], bookmark["round_started_at"] = bookmark["round_started_at"], iso(refreshed)
+        bookmark.pop("not_read", None)
+        if bookmark.get("backfill_finished_at") is None:
+            bookmark["backfill_finished_at"] = iso(second)
+
     def listing_due(self, stream: str) -> str | None:
         """Return why the stream must be listed at the next opportunity; None if it need not."""
         found = self._stream(stream).get("listing_due")

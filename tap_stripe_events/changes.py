@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from tap_stripe_events.clock import iso
 from tap_stripe_events.families import owned_child_types
 from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import EmbeddedList, StripeObject, stream_name
+from tap_stripe_events.objects import PREVIEWS, EmbeddedList, StripeObject, stream_name
 
 AS_OF = "_sdc_as_of"
 DELETED_AT = "_sdc_deleted_at"
@@ -211,7 +211,23 @@ def reference_id(value: Any) -> str | None:
 
 @cache
 def schema(name: str) -> dict[str, Any]:
-    """Return the stored JSON Schema of an object type, with the annotations that are for this module."""
+    """Return the JSON Schema of an object type, with the annotations that are for this module.
+
+    It is stored with the package; that of a preview is an invoice's, with its key in place of the id, and its lines.
+    """
+    if name in PREVIEWS:
+        invoice = {column: each for column, each in schema("invoice")["properties"].items() if column != "id"}
+        extra = {EXTRA: invoice.pop(EXTRA)}
+        more = {
+            "subscription_id": {"type": ["string", "null"], "description": _WHAT_THE_SUBSCRIPTION_IS},
+            "lines": {"type": ["object", "null"], "description": _WHAT_THE_LINES_ARE},
+        }
+        whose = PREVIEWS[name].key[0].removesuffix("_id")
+        description = (
+            f"The invoice that a {whose} would get next, as Stripe computed it on request; it has no id yet. "
+            "Columns are as in table invoice."
+        )
+        return {"type": "object", "description": description, "properties": {**invoice, **more, **extra}}
     text = files("tap_stripe_events").joinpath("schemas", f"{stream_name(name)}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
@@ -227,7 +243,7 @@ def singer_schema(name: str) -> dict[str, Any]:
         AS_OF: {**time, "type": "string", "description": _WHAT_AS_OF_IS},
         DELETED_AT: {**time, "description": _WHAT_DELETED_AT_IS},
     }
-    stripe_object = STRIPE_OBJECTS[name]
+    stripe_object = table_entry(name)
     along = {*owned_child_types(name), *stripe_object.takes_along, *stripe_object.vanishes_with_it}
     if along:
         ids = {"type": ["array", "null"], "items": {"type": "string"}}
@@ -240,6 +256,8 @@ _WHAT_AS_OF_IS = (
     "The latest moment, on Stripe's clock, that the row is known to reflect; nothing older overwrites it. "
     "0001-01-01: known only from inside another object."
 )
+_WHAT_THE_SUBSCRIPTION_IS = "The subscription it is for. Refers to subscription.id."
+_WHAT_THE_LINES_ARE = "All lines: a Stripe list as JSON, with the lines in its data, as Stripe sent them."
 _WHAT_DELETED_AT_IS = "When the object was gone; the other columns keep their last values."
 
 
@@ -374,9 +392,14 @@ def _without_path(value: StripeJson, path: list[str]) -> StripeJson:
     return {**value, path[0]: _without_path(value[path[0]], path[1:])}
 
 
+def table_entry(name: str) -> StripeObject:
+    """Return what is known of an object type or a kind of preview."""
+    return PREVIEWS.get(name) or STRIPE_OBJECTS[name]
+
+
 @cache
 def _plan(name: str) -> _Plan:
-    stripe_object = STRIPE_OBJECTS[name]
+    stripe_object = table_entry(name)
     fields: dict[str, tuple[str, Callable[[Any], Any]]] = {}
     references: dict[str, str] = {}
     parents: list[tuple[str, str]] = []

@@ -44,12 +44,15 @@ _logger = logging.getLogger("tap-stripe-events.client")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One GET request.
+    """One request, which changes nothing.
 
     Attributes:
         path: The path with every id filled in.
         endpoint: The path as the API names it, with `{parameter}`: what is limited by endpoint.
-        parameters: The query.
+        parameters: The query, or the form of a POST.
+        post: It is a POST: some of what Stripe computes on request is asked for so.
+        version: The API version to answer in, if it is not the client's.
+        of_one: It is about one object. That Stripe refuses it is an answer then, and not the end of the run.
         purpose: What the asker wants to find again with the answer.
         reason: What it is for, in words: the log counts requests by it.
         asker: The source that takes the answer.
@@ -58,6 +61,9 @@ class Request:
     path: str
     endpoint: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    post: bool = False
+    version: str | None = None
+    of_one: bool = False
     purpose: Any = None
     reason: str = "lists"
     asker: Any = None
@@ -104,7 +110,7 @@ class _KeyAuth(AuthBase):
 
 
 class StripeClient:
-    """GET requests to one Stripe account.
+    """Requests to one Stripe account.
 
     Args:
         api_key: The key.
@@ -133,6 +139,7 @@ class StripeClient:
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self.max_concurrent_requests = max_concurrent_requests
+        self.endpoint_requests_per_second = endpoint_requests_per_second
         self._tries = tries
         self._longest_wait_seconds = longest_wait_seconds
         self._clock = clock or Clock()
@@ -254,9 +261,12 @@ class StripeClient:
     def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self._leave(start)
         try:
-            response = self._session.get(
+            response = self._session.request(
+                "POST" if request.post else "GET",
                 self.api_url + request.path,
-                params=dict(request.parameters),
+                params=None if request.post else dict(request.parameters),
+                data=dict(request.parameters) if request.post else None,
+                headers=None if request.version is None else {"Stripe-Version": request.version},
                 timeout=_TIMEOUT_SECONDS,
                 allow_redirects=False,
             )
@@ -301,7 +311,7 @@ class StripeClient:
             raise KeyRefusedError(
                 key=self._key_name, status=response.status_code, code=code, request=request_id
             ) from None
-        if meaning is Verdict.REFUSED:
+        if meaning is Verdict.REFUSED and not (request.of_one and refusal is not None):
             if refusal is None:
                 status = response.status_code
                 raise NotStripeError(path=request.endpoint, status=status, api_url=self.api_url)
@@ -320,7 +330,7 @@ class StripeClient:
         now = self._clock.monotonic()
         if now - self._told_retry >= 1.0:
             self._told_retry = now
-            _logger.info("GET %s: %s; try %d of %d in %.1f s", request.endpoint, error, tries + 1, self._tries, wait)
+            _logger.info("%s: %s; try %d of %d in %.1f s", request.endpoint, error, tries + 1, self._tries, wait)
 
     def _decoded(self, content: bytes) -> Any:
         try:

@@ -18,7 +18,7 @@ Odd: Stripe's answer 404 to a re-read means that the object is gone, save for th
 
 import logging
 from collections import deque
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -172,6 +172,7 @@ class Feed:
         lookback: How many seconds are read again.
         floor: Nothing created before this Unix time is wanted, where a child list can say so.
         used: The object types of which the account has had rows; what is added later counts too.
+        watch: Is told each new event.
     """
 
     def __init__(
@@ -184,8 +185,10 @@ class Feed:
         lookback: int,
         floor: int | None = None,
         used: Collection[str] = (),
+        watch: Callable[[StripeJson], None] | None = None,
     ) -> None:
         self._client = client
+        self._watch = watch
         self._selected = frozenset(selected)
         self._used = used
         self._account_id = account_id
@@ -435,6 +438,8 @@ class Feed:
                 yield row.change
         if self._account_id is not None and event.get("account") not in {None, self._account_id}:
             return  # it happened in a connected account
+        if self._watch is not None:
+            self._watch(event)
         found = carried(event)
         if found is None or (found[0] not in STRIPE_OBJECTS and found[0] not in REFRESHES):
             self._log_without_row(event, found[0] if found else "nothing known")

@@ -144,6 +144,9 @@ class KeptBy(StrEnum):
     WINDOWS = "windows"  # rows are only added: what was created since is read
     SWEEPS = "sweeps"  # Stripe is silent on some changes or all: they are listed again
     OTHERS = "others"  # they only arrive inside other objects
+    PREVIEWS = (
+        "previews"  # Stripe computes them on request: when events say that they may differ, and from time to time
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,6 +207,17 @@ class StripeObject:
     def stream(self) -> str:
         """The name of its stream and table: dots are underscores."""
         return stream_name(self.name)
+
+
+CUSTOMER_PREVIEW, SUBSCRIPTION_PREVIEW = "upcoming_customer_invoice", "upcoming_subscription_invoice"
+
+PREVIEWS: Mapping[str, StripeObject] = MappingProxyType(
+    {
+        name: StripeObject(name=name, key=(key,), kept_by=KeptBy.PREVIEWS, complete=False)
+        for name, key in ((CUSTOMER_PREVIEW, "customer_id"), (SUBSCRIPTION_PREVIEW, "subscription_id"))
+    }
+)
+"""What Stripe only computes on request: no object type of its own, a stream and a table all the same."""
 
 
 def stream_name(object_name: str) -> str:

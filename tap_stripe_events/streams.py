@@ -18,8 +18,7 @@ from tap_stripe_events import changes
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.families import names_by_stream, owned_child_types
-from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import StripeObject
+from tap_stripe_events.objects import PREVIEWS, StripeObject
 from tap_stripe_events.sync import Delivery
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def complete(entry: CatalogEntry) -> None:
     Properties that it does not know are added (and so selected with their stream), the key is the tap's, and so are
     descriptions where the catalog has none.
     """
-    name = names_by_stream().get(entry.tap_stream_id)
+    name = entry.tap_stream_id if entry.tap_stream_id in PREVIEWS else names_by_stream().get(entry.tap_stream_id)
     if name is None:
         return  # the SDK leaves out what it does not know
     known = changes.singer_schema(name)
@@ -147,8 +146,9 @@ def complete(entry: CatalogEntry) -> None:
     entry.schema = Schema.from_dict(
         {"description": known["description"], **given, "properties": {**known["properties"], **properties}}
     )
-    entry.key_properties = list(STRIPE_OBJECTS[name].key)
-    _select_always(entry.metadata, STRIPE_OBJECTS[name])
+    stripe_object = changes.table_entry(name)
+    entry.key_properties = list(stripe_object.key)
+    _select_always(entry.metadata, stripe_object)
 
 
 def _select_always(metadata: MetadataMapping, stripe_object: StripeObject) -> None:

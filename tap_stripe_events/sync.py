@@ -32,6 +32,7 @@ from tap_stripe_events.objects import stream_name
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.refresh import Refreshes
 from tap_stripe_events.standings import Standings
+from tap_stripe_events.upcoming import Upcoming
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
 _TOLD_STATE_SECONDS = 0.2  # the least time between a STATE and one that covers what was read again since
@@ -90,6 +91,21 @@ class Pace:
     wished: Callable[[], bool] = lambda: False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreviewSettings:
+    """What is computed on request.
+
+    Attributes:
+        names: The kinds of previews that are wanted.
+        refresh_seconds: How often each is computed anew.
+        create: They are asked for by POST `create_preview`.
+    """
+
+    names: Collection[str]
+    refresh_seconds: int
+    create: bool = False
+
+
 Item = Delivery | Activate | Checkpoint | CaughtUp | None
 
 
@@ -104,6 +120,7 @@ class Run:
         pace: How often what is read.
         api_version: The version that rows are in.
         feed: Whether the feed is read.
+        previews: What is computed on request; None: nothing.
         clock: The machine's clock.
     """
 
@@ -117,6 +134,7 @@ class Run:
         pace: Pace,
         api_version: str = API_VERSION,
         feed: bool = True,
+        previews: PreviewSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
@@ -133,6 +151,16 @@ class Run:
         } - bookmarks.remembered().keys()
         self._used = {name for name in self._unused if bookmarks.is_used(stream_name(name))}
         self._unused -= self._used
+        self._warnings = Warnings()
+        self._upcoming = Upcoming(
+            client=client,
+            bookmarks=bookmarks,
+            selected=previews.names if previews is not None else (),
+            refresh_seconds=previews.refresh_seconds if previews is not None else 1,
+            create=previews is not None and previews.create,
+            follows=pace.poll_seconds is not None,
+            warnings=self._warnings,
+        )
         self._feed = Feed(
             client=client,
             selected=selected,
@@ -141,8 +169,8 @@ class Run:
             lookback=pace.lookback_seconds,
             floor=floor,
             used=self._used,
+            watch=self._upcoming.watch,
         )
-        self._warnings = Warnings()
         self._standings = Standings(
             bookmarks=bookmarks,
             selected=selected,
@@ -212,8 +240,9 @@ class Run:
 
     def _run(self) -> Iterator[Item]:
         self._standings.bring_up_to_date(self._api_version, again_after=self._pace.rhythm.sweep_seconds)
+        self._upcoming.begin(denied_seconds=self._pace.rhythm.denied_seconds)
         yield Checkpoint()
-        if self._standings.since() is not None:
+        if self._since() is not None:
             yield from self._catch_up()
         self._plan()
         yield from self._list_what_is_due()
@@ -247,7 +276,7 @@ class Run:
                 return
             self._begin_poll(whole=True)
             yield from self._drive(self._nothing_left)
-            since = self._standings.since()
+            since = self._since()
             if since is None or since >= self._client.stripe_clock.second() - _CAUGHT_UP_SECONDS:
                 return
 
@@ -256,12 +285,16 @@ class Run:
             return
         now = self._clock.monotonic()
         self._next_poll = now + (self._pace.poll_seconds or _POLL_WHILE_LISTING_SECONDS)
-        since = self._standings.since()
+        since = self._since()
         if since is None:
             return  # nothing is followed, such as when all is refused
         self._feed.begin(since, whole=whole, ignored=self._standings.ignored())
         if whole:
             self._next_whole = now + _WHOLE_POLL_SECONDS
+
+    def _since(self) -> int | None:
+        """Return from when the feed is to be read; None if nothing was read before it."""
+        return min((each for each in (self._standings.since(), self._upcoming.since) if each is not None), default=None)
 
     def _take_poll(self, polled: Polled) -> Iterator[Item]:
         self._bookmarks.polled(self._clock.now())
@@ -347,6 +380,7 @@ class Run:
         if self._pace.poll_seconds is not None:
             return not self._feed.polling and self._listing is None
         idle = not self._feed.busy and self._listing is None and self._refreshes.backfill is None
+        idle = idle and not self._upcoming.busy
         return idle and not self._refreshes.hinted(self._being_listed())
 
     def _being_listed(self) -> frozenset[str]:
@@ -360,7 +394,7 @@ class Run:
             self._begin_due(now)
             for backfill in self._backfills():
                 yield from self._take_all(backfill, backfill.begin())
-            wait = self._flight.submit([self._feed, *self._backfills()])
+            wait = self._flight.submit([self._feed, self._upcoming, *self._backfills(), self._upcoming.turns])
             if self._polls and not self._feed.polling:
                 wait = min(wait, max(0.0, self._next_poll - now))
             taken = self._flight.take(wait)
@@ -399,6 +433,8 @@ class Run:
         if refreshing is not None and self._flight.is_idle(refreshing):
             self._refreshes.finish()
             self._moved = True
+        yield from self._upcoming.settle()
+        self._moved |= self._upcoming.has_moved()
         now = self._clock.monotonic()
         since = now - self._last_state
         told = self._told and since >= _TOLD_STATE_SECONDS
@@ -419,7 +455,11 @@ class Run:
     def _take_all(self, source: Asker, items: Iterator[Any]) -> Iterator[Item]:
         listing = self._listing[0] if self._listing is not None and source is self._listing[1] else None
         for item in items:
-            if isinstance(item, Change):
+            if isinstance(item, Change) and source in (self._upcoming, self._upcoming.turns):
+                self._count(item.stream)
+                self._told = True
+                yield Delivery(change=item, version=self._upcoming.version(item))
+            elif isinstance(item, Change):
                 yield self._delivery(item, listing)
                 self._told = self._told or source is self._feed
             elif listing is not None:
@@ -447,6 +487,7 @@ class Run:
             case UpTo():
                 ignored = {stream_name(each) for each in self._feed.ignored}  # of these nothing was delivered
                 self._bookmarks.move_events(set(self._standings.followed()) - ignored, item.second)
+                self._upcoming.up_to(item.second)
                 self._told |= self._wished  # it is to be known at once
                 self._wished = False
             case FeedDenied():
@@ -460,7 +501,7 @@ class Run:
 
     def _delivery(self, change: Change, listing: Listing | None) -> Delivery:
         stream = change.stream
-        self._delivered[stream] = self._delivered.get(stream, 0) + 1
+        self._count(stream)
         self._refreshes.note(change)
         if stream in self._to_remember:
             self._remember(change)
@@ -469,6 +510,9 @@ class Run:
             self._used.add(name)
             self._bookmarks.use(stream)
         return Delivery(change=change, version=listing.version(change) if listing is not None else None)
+
+    def _count(self, stream: str) -> None:
+        self._delivered[stream] = self._delivered.get(stream, 0) + 1
 
     def _remember(self, change: Change) -> None:
         """Remember an object by which the account is known again, if this is one."""
@@ -491,7 +535,7 @@ class Run:
         reasons = ", ".join(f"{reason} {count}" for reason, count in self._flight.reasons.most_common())
         again = self._client.requests_sent - sum(self._flight.reasons.values())
         _logger.info(
-            "%s: %d records of %d streams (%s) with %d requests (%s, others and tried again %d), %d streams to go",
+            "%s: %d records of %d streams (%s) with %d requests (%s, others and tried again %d), %d streams to go%s",
             what,
             rows,
             len(self._delivered),
@@ -500,4 +544,5 @@ class Run:
             reasons or "none yet",
             again,
             self._listing[0].to_go if self._listing is not None else 0,
+            self._upcoming.progress(),
         )

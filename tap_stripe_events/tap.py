@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from types import FrameType
@@ -30,9 +30,10 @@ from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
+from tap_stripe_events.objects import PREVIEWS
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.streams import StripeStream, complete
-from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, PreviewSettings, Run
 from tap_stripe_events.wake import Wake
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
@@ -144,6 +145,23 @@ class TapStripeEvents(Tap):
             description="The same for all lists: what they find that no event told of is drift. 0: in every run.",
         ),
         th.Property(
+            "upcoming_api",
+            th.StringType(allowed_values=["upcoming", "create_preview", "off"]),
+            default="upcoming",
+            title="API of upcoming invoices",
+            description="How upcoming invoices are asked for. upcoming: a key with read permissions may, in an older "
+            "version of the API. create_preview: the key must be allowed to write invoices, and there are none by "
+            "customer. off: not at all.",
+        ),
+        th.Property(
+            "upcoming_refresh_seconds",
+            th.IntegerType(minimum=60),
+            default=86_400,
+            title="Refresh of upcoming invoices (seconds)",
+            description="How often each upcoming invoice is computed anew without an event that tells of a change. "
+            "Where usage is metered, of which nothing tells, every hour if that is more often.",
+        ),
+        th.Property(
             "requests_per_second",
             th.IntegerType(minimum=1),
             title="Requests per second",
@@ -180,7 +198,7 @@ class TapStripeEvents(Tap):
 
     def discover_streams(self) -> Sequence[StripeStream]:
         """Return a stream for every object type that has a table."""
-        return [StripeStream(self, each) for each in STRIPE_OBJECTS.values()]
+        return [StripeStream(self, each) for each in (*STRIPE_OBJECTS.values(), *PREVIEWS.values())]
 
     def setup_mapper(self) -> None:
         """Prepare stream maps, for a catalog that is no older than the tap."""
@@ -228,8 +246,10 @@ class TapStripeEvents(Tap):
             bookmarks = self._bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
             identify(self.client, bookmarks, livemode=is_live(self.api_key))
             streams = names_by_stream()
-            selected = [streams[each.name] for each in self.streams.values() if each.selected]
-            if not selected:
+            wanted = [each.name for each in self.streams.values() if each.selected]
+            selected = [streams[name] for name in wanted if name in streams]
+            previews = [name for name in wanted if name in PREVIEWS]
+            if not wanted:
                 raise NothingSelectedError
             self._run = Run(
                 client=self.client,
@@ -239,9 +259,19 @@ class TapStripeEvents(Tap):
                 pace=_pace(self.config, following=self.config["follow"] and not self.verifies),
                 api_version=self.config["api_version"],
                 feed=not self.verifies,
+                previews=self._previews(previews),
                 clock=self.clock,
             )
         return self._run
+
+    def _previews(self, names: Collection[str]) -> PreviewSettings | None:
+        """Return what is computed on request; nothing when everything is only compared."""
+        api = self.config["upcoming_api"]
+        if not names or api == "off" or self.verifies:
+            return None
+        return PreviewSettings(
+            names=names, refresh_seconds=self.config["upcoming_refresh_seconds"], create=api == "create_preview"
+        )
 
     def write_schemas_once(self) -> None:
         """Write all SCHEMAs before the first record: any stream may come across any other's records."""
