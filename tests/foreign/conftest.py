@@ -46,7 +46,7 @@ def node_environment() -> dict[str, str]:
 class NodeLibrary:
     """The official Node library in a process of its own, which makes one call after another."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, key: str, **where: str) -> None:
         script = NODE_HOME / "official_library.mjs"  # where its imports are found
         shutil.copy(HERE / script.name, script)
         self._process = subprocess.Popen(
@@ -58,7 +58,7 @@ class NodeLibrary:
             cwd=NODE_HOME,
             env=node_environment(),
         )
-        self.known: list[str] = self._exchange({"url": url, "key": key})["known"]
+        self.known: list[str] = self._exchange({"key": key, **where})["known"]
 
     def call(
         self,
@@ -93,10 +93,50 @@ class NodeLibrary:
 
 @pytest.fixture(scope="session")
 def make_node_library() -> Iterator[Callable[..., NodeLibrary]]:
-    """Starts the Node library for a sandbox."""
+    """Starts the Node library for a sandbox, or for a proxy's address."""
     installed(NODE_HOME / "node_modules" / "stripe")
     with ExitStack() as stack:
-        yield lambda sandbox, key=TEST_KEY: stack.enter_context(NodeLibrary(sandbox.url, key))
+
+        def make(sandbox: Any, key: str = TEST_KEY, *, proxy: str | None = None) -> NodeLibrary:
+            where = {"url": sandbox.url} if proxy is None else {"proxy": proxy}
+            return stack.enter_context(NodeLibrary(key, **where))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def run_node() -> Callable[[str], str]:
+    """Runs a module of JavaScript; what it prints."""
+    installed(NODE_HOME / "node_modules" / "stripe")
+
+    def run(code: str) -> str:
+        path = NODE_HOME / "block.mjs"
+        path.write_text(code, encoding="utf-8")
+        done = subprocess.run(
+            ["node", path],  # noqa: S607 - wherever it is
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=TIMEOUT_SECONDS,
+            cwd=NODE_HOME,
+            env={**node_environment(), "STRIPE_API_KEY": TEST_KEY},
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def page() -> Callable[[str], str]:
+    """The one block of code in a language on the page about the proxy."""
+
+    def block(language: str) -> str:
+        text = (HERE.parents[1] / "docs" / "proxy.md").read_text(encoding="utf-8")
+        return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+    return block
 
 
 @pytest.fixture(scope="session")

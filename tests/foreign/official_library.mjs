@@ -1,5 +1,5 @@
-// Makes calls of the official Node library against a sandbox. The first line of standard input is {"url", "key"}, each
-// further one a call: {"operation", "values", "params", "options", "pages"}, an operation being `GET /v1/customers/{}`.
+// Makes calls of the official Node library against a sandbox. The first line of standard input is {"url", "key"}, or
+// {"proxy", "key"} to make them through a proxy, each further one a call: {"operation", "values", "params", "options", "pages"}, an operation being `GET /v1/customers/{}`.
 // Each line of standard output answers one. Which method asks what is found by calling every one with a transport that
 // only notes what it was to send.
 
@@ -8,8 +8,7 @@ import { createInterface } from "node:readline";
 
 const MANY = 400; // more than any list has, so that one without an end is noticed
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const { url, key } = JSON.parse((await lines.next()).value);
-const at = new URL(url);
+const { url, proxy, key } = JSON.parse((await lines.next()).value);
 
 class Noted extends Error {}
 
@@ -23,13 +22,11 @@ const notes = {
 };
 
 const recorder = new Stripe("sk_test_none", { httpClient: notes, maxNetworkRetries: 0, telemetry: false });
-const stripe = new Stripe(key, {
-  host: at.hostname,
-  port: at.port,
-  protocol: "http",
-  maxNetworkRetries: 0,
-  telemetry: false,
-});
+// The library takes a host, but no path before its own: what is sent elsewhere is sent there by the transport.
+const there = proxy
+  ? { httpClient: Stripe.createFetchHttpClient((to, init) => fetch(to.replace("https://", `${proxy}/`), init)) }
+  : { host: new URL(url).hostname, port: new URL(url).port, protocol: "http" };
+const stripe = new Stripe(key, { ...there, maxNetworkRetries: 0, telemetry: false });
 
 // All methods of all resources, by name: `billing.alerts.list`.
 function* methods(owner, name, seen) {
@@ -91,7 +88,9 @@ async function answer(known, { operation, values, params, options, pages }) {
   try {
     const call = method(name);
     const body = await call(...values, params, options);
-    const result = { operation, name: name.join("."), body, headers: body.lastResponse.headers };
+    const told = body.lastResponse.headers;
+    const headers = told instanceof Headers ? Object.fromEntries(told) : told; // it depends on the transport
+    const result = { operation, name: name.join("."), body, headers };
     result.source = (body.object === "list" ? body.data : [body]).map(literal);
     if (pages !== undefined) {
       result.walks = [];

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import stripe
 from addresses import Address, list_address, operation, retrieve_address, write_address
@@ -24,7 +24,7 @@ from stripe_sandbox.families import CHILD_LISTS
 from stripe_sandbox.spec import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from shown import Tables
 
@@ -79,7 +79,7 @@ def outcome(
         return Outcome(
             kind=type(error).__name__,
             value=OF_THE_REQUEST.sub("", json.dumps(facts)),
-            headers=_headers(error.headers or {}),
+            headers=headers_of(error.headers or {}),
             status=error.http_status,
             missing=getattr(error, "param", None) if error.code == "parameter_missing" else None,
             applied=(error.headers or {}).get("Stripe-Proxy-Applied"),
@@ -88,14 +88,18 @@ def outcome(
     return Outcome(
         kind=type(result).__name__,
         value=OF_THE_REQUEST.sub("", response.body),
-        headers=_headers(response.headers),
+        headers=headers_of(response.headers),
         status=response.code,
         body=json.loads(response.body, parse_float=Decimal),
         applied=response.headers.get("Stripe-Proxy-Applied"),
     )
 
 
-def _headers(headers: Any) -> tuple[tuple[str, str], ...]:
+Ask: TypeAlias = "Callable[[Call, Any, Address, dict[str, Any], dict[str, Any]], Outcome]"
+
+
+def headers_of(headers: Any) -> tuple[tuple[str, str], ...]:
+    """The headers that are alike for like requests."""
     named = sorted((name.lower(), value) for name, value in headers.items())
     return tuple((name, value) for name, value in named if name not in OWN_HEADERS)
 
@@ -188,12 +192,14 @@ class Twins(Walk):
         proxied: The library at the proxy before the other one.
         sandboxes: The two.
         tables: Compares the tables with what the second one shows.
+        ask: Makes a call with one of these libraries.
     """
 
-    direct: stripe.StripeClient
-    proxied: stripe.StripeClient
+    direct: Any
+    proxied: Any
     sandboxes: tuple[Sandbox, Sandbox]
     tables: Tables
+    ask: Ask = outcome
     calls: int = 0
     good: int = 0
     compared: int = 0
@@ -215,7 +221,7 @@ class Twins(Walk):
         self.calls += 1
         own = {} if call.verb.upper() == "GET" else {"idempotency_key": f"walk-{self.calls}"}
         given = {**own, **(options or {})}
-        one, other = (outcome(call, client, address, params, given) for client in (self.direct, self.proxied))
+        one, other = (self.ask(call, client, address, params, given) for client in (self.direct, self.proxied))
         if one != other:
             self.unlike.append(f"{call.name} {address} {params}: {_first_difference(repr(one), repr(other))}")
         if other.applied is not None:

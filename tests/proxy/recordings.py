@@ -117,7 +117,7 @@ class Recorder(stripe.HTTPClient):
         sent = [(name, str(value)) for name, value in headers.items()]
         if body or method.upper() != "GET":
             sent.append(("Content-Length", str(len(body))))
-        status, answered, content = _exchange(at.netloc, method.upper(), target, sent, body)
+        status, answered, content = exchange(at.netloc, method.upper(), target, sent, body)
         self.pairs.append(
             Pair(method=method.upper(), target=target, headers=sent, sent=body, status=status,
                  answer_headers=[each for each in answered if each[0].lower() not in PER_CONNECTION], answer=content)
@@ -248,7 +248,7 @@ class Replayer:
         else:
             self.asked_again += 1
             passed = [each for each in headers if each[0].lower() not in PER_CONNECTION]
-            status, answered, content = _exchange(self._live, handler.command, handler.path, passed, body)
+            status, answered, content = exchange(self._live, handler.command, handler.path, passed, body)
             answered = [each for each in answered if each[0].lower() not in PER_CONNECTION]
             size = 0
         lines = [f"{name}: {value}" for name, value in answered]
@@ -262,10 +262,11 @@ class Replayer:
 
 def send(proxy: str, pair: Pair) -> tuple[int, Headers, bytes]:
     """Make a recorded request through the proxy; the answer's status, headers and body, which is as it came."""
-    return _exchange(urlsplit(proxy).netloc, pair.method, f"/api.stripe.com{pair.target}", pair.headers, pair.sent)
+    return exchange(urlsplit(proxy).netloc, pair.method, f"/api.stripe.com{pair.target}", pair.headers, pair.sent)
 
 
-def _exchange(netloc: str, method: str, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+def exchange(netloc: str, method: str, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    """Make a request; the answer's status, headers and body, which is as it came but for chunks."""
     connection = http.client.HTTPConnection(netloc, timeout=TIMEOUT_SECONDS)
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)

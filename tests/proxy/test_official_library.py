@@ -171,6 +171,23 @@ def test_a_download_streams_through_the_proxy(make_proxy):
     upstream.close()
 
 
+def test_programs_without_a_client_set_the_bases_of_the_module(proxy, rows, monkeypatch):
+    monkeypatch.setattr(stripe, "api_key", "sk_test_sandbox")
+    monkeypatch.setattr(stripe, "api_base", f"{proxy}/api.stripe.com")
+    monkeypatch.setattr(stripe, "upload_api_base", f"{proxy}/files.stripe.com")
+    customer = stripe.Customer.create(name="A")
+    customer.name = "B"
+    customer.save()
+    stripe.Customer.create_balance_transaction(customer.id, amount=5, currency="eur")
+    file = io.BytesIO(b"x")
+    file.name = "a.png"
+    stripe.File.create(purpose="dispute_evidence", file=file)
+    assert [each.id for each in stripe.Customer.list().auto_paging_iter()] == [customer.id]
+    assert rows("SELECT name FROM stripe.customer") == [("B",)]
+    assert rows("SELECT count(*) FROM stripe.customer_balance_transaction, stripe.file") == [(1,)]
+    assert customer.delete().deleted
+
+
 def test_raw_requests_go_through_the_proxy(make_twins, rows):
     walk = make_twins("empty")
     bodies = []

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import stripe
+from fix_target import Load
 from proxy_service import serving
 
 from stripe_proxy.settings import Settings
@@ -12,11 +13,11 @@ KEY = "sk_test_sandbox"
 
 
 @pytest.fixture
-def claim(load):
+def claim(database):
     """Makes the schema that of an account, as the first STATE of a sync does."""
 
     def claim(account_id, *, livemode=False):
-        load(
+        Load(database)(
             {
                 "type": "STATE",
                 "value": {
