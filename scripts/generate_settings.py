@@ -158,11 +158,24 @@ def streams_table() -> str:
     return "\n".join(rows)
 
 
+def permissions_table() -> str:
+    """Return the README's table of permissions and the tables that they open."""
+    from tap_stripe_events.permissions import permissions  # noqa: PLC0415 - only the README needs it
+
+    rows = ["| permission (read) | opens | presumably also |", "| --- | --- | --- |"]
+    for each in permissions():
+        name = f"`{each.name}`" if each.name else "not known"
+        cells = (", ".join(f"`{stream}`" for stream in streams) for streams in (each.streams, each.presumed))
+        rows.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(rows)
+
+
 def generated() -> dict[Path, str]:
     """Return every generated file and its text."""
     tap, target, proxy = (definition(plugin) for plugin in (TAP, TARGET, PROXY))
     blocks = {f"{TAP} settings": settings_table(tap), f"{TARGET} settings": settings_table(target)}
     blocks["streams"] = streams_table()
+    blocks["permissions"] = permissions_table()
     package = {"pip_url": "stripe-postgres-sync"}
     return {
         ROOT / "meltano.yml": dumped_as_meltano_writes(project(tap, target, proxy)),

@@ -24,12 +24,14 @@ class Access:
         readable: None if that could not be tried.
         note: Why not; empty if it can.
         not_set_up: It cannot because the account does not use the product.
+        lacks: The permission that is missing, as Stripe names it; empty if that is not the reason.
     """
 
     stream: str
     readable: bool | None
     note: str = ""
     not_set_up: bool = False
+    lacks: str = ""
 
 
 def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> list[Access]:
@@ -66,6 +68,8 @@ def access_table(found: list[Access]) -> str:
     head = [f"{'stream':<{width}}  readable  why not", f"{'-' * width}  --------  -------"]
     counts = f"{readable} streams can be read, {denied} may not be with this key, {unknown} could not be tried, "
     foot = ["", f"{counts}{not_set_up} are of products that the account does not use."]
+    if lacking := sorted({each.lacks for each in found if each.lacks}):
+        foot.append(f"Permissions that the key lacks: {', '.join(lacking)}.")
     return "\n".join(line.rstrip() for line in head + rows + foot)
 
 
@@ -122,7 +126,8 @@ def _access(stripe_object: StripeObject, answers: Mapping[StripeList, Answer]) -
             partly = any(other.verdict not in _REFUSALS for other in tried.values())
             note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
             not_set_up = not partly and answer.verdict is Verdict.NOT_SET_UP
-            return Access(stream=stripe_object.stream, readable=partly, note=note, not_set_up=not_set_up)
+            lacks = (answer.refusal.permission if answer.refusal else None) or ""
+            return Access(stream=stripe_object.stream, readable=partly, note=note, not_set_up=not_set_up, lacks=lacks)
     if tried:
         return Access(stream=stripe_object.stream, readable=True)
     asked_of = {ask.of for each in lists for ask in each.asks}
