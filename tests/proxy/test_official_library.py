@@ -176,8 +176,7 @@ def test_programs_without_a_client_set_the_bases_of_the_module(proxy, rows, monk
     monkeypatch.setattr(stripe, "api_base", f"{proxy}/api.stripe.com")
     monkeypatch.setattr(stripe, "upload_api_base", f"{proxy}/files.stripe.com")
     customer = stripe.Customer.create(name="A")
-    customer.name = "B"
-    customer.save()
+    stripe.Customer.modify(customer.id, name="B")
     stripe.Customer.create_balance_transaction(customer.id, amount=5, currency="eur")
     file = io.BytesIO(b"x")
     file.name = "a.png"
