@@ -431,6 +431,22 @@ PERMISSION_OWNERS: Final = MappingProxyType(
 )
 
 
+PERMISSION_NAMES: Final = MappingProxyType(
+    # What Stripe calls a permission, where it is not the type's name.
+    {
+        "account": "connected_account",
+        "billing_portal.configuration": "customer_portal",
+        "payment_link": "payment_links",
+        "payment_method_configuration": "payment_method_configurations",
+        "payment_record": "payment_records",
+        "tax.location": "tax_locations",
+        "test_helpers.test_clock": "billing_clock",
+        "topup": "top_up",
+        "webhook_endpoint": "webhook",
+    }
+)
+
+
 def id_prefix(object_type: str) -> str:
     """What the ids of a type begin with, without the underscore that follows."""
     return PREFIXES.get(object_type, object_type.replace(".", "_"))
@@ -448,5 +464,10 @@ def event_type(object_type: str, verb: str, *, owner: str = "customer") -> str:
 
 def permission(object_type: str, kind: str) -> str:
     """The name of the permission that a restricted key needs; ``kind`` is read or write."""
-    owner = PERMISSION_OWNERS.get(object_type, object_type)
-    return f"rak_{owner.replace('.', '_')}_{kind}"
+    return own_permission(PERMISSION_OWNERS.get(object_type, object_type), kind)
+
+
+def own_permission(object_type: str, kind: str) -> str:
+    """The name of the permission that is called after a type, whatever opens its lists."""
+    name = PERMISSION_NAMES.get(object_type, object_type)
+    return f"rak_{name.replace('.', '_')}_{kind}"

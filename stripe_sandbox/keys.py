@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stripe_sandbox.errors import SandboxError, StripeError
-from stripe_sandbox.families import permission
+from stripe_sandbox.families import own_permission, permission
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,14 +49,15 @@ def restricted(secret: str, names: str, account: Account) -> Key:
     granted: set[str] = set()
     for name in filter(None, (part.strip() for part in names.split(","))):
         object_name, _, kind = name.partition(":")
-        granted.add(f"rak_{_known(account.spec, object_name).replace('.', '_')}_{kind or 'read'}")
+        granted.add(own_permission(_known(account.spec, object_name), kind or "read"))
     return Key(secret=secret, account=account, permissions=frozenset(granted))
 
 
 def _known(spec: Spec, name: str) -> str:
-    if name not in spec.objects and name.replace("_", ".", 1) not in spec.objects:
+    dotted = name if name in spec.objects else name.replace("_", ".", 1)
+    if dotted not in spec.objects:
         raise SandboxError(f"A restricted key is to read '{name}', which is no object type of the API. Try 'customer'.")
-    return name
+    return dotted
 
 
 def masked(secret: str) -> str:

@@ -26,6 +26,16 @@ def test_a_restricted_key_reads_what_it_may_and_is_told_what_it_lacks(full: Http
     assert "rk_test_some" not in message
 
 
+def test_permissions_are_called_as_stripe_calls_them(full: Http) -> None:
+    for path, permission in (
+        ("/v1/account", "rak_connected_account_read"),
+        ("/v1/refunds", "rak_charge_read"),
+        ("/v1/test_helpers/test_clocks", "rak_billing_clock_read"),
+        ("/v1/webhook_endpoints", "rak_webhook_read"),
+    ):
+        assert f"Having the '{permission}' permission" in full.get(path, key="rk_test_some").json()["error"]["message"]
+
+
 def test_a_restricted_key_does_not_write_unless_it_may(
     make_sandbox: Callable[..., Sandbox], connect: Callable[[Sandbox], Http]
 ) -> None:
