@@ -134,7 +134,7 @@ class RecordedWalk(Walk):
     def __init__(self, sandbox: Sandbox, *, version: str | None = None, key: str = "sk_test_sandbox") -> None:
         self._sandbox = sandbox
         self._recorder = Recorder()
-        self._version = version
+        self.version = version
         self._client = stripe.StripeClient(
             key, base_addresses={"api": sandbox.url, "files": sandbox.url}, http_client=self._recorder,
             max_network_retries=0, stripe_version=version,
@@ -156,8 +156,8 @@ class RecordedWalk(Walk):
     def pairs(self) -> list[Pair]:
         """What was recorded: bodies of an old version as it would have them, and in all kinds of coding."""
         found = self._recorder.pairs
-        if self._version is not None:
-            found = [_older(pair, self._version) for pair in found]
+        if self.version is not None:
+            found = [_older(pair, self.version) for pair in found]
         return [_coded(pair, number) for number, pair in enumerate(found)]
 
 
