@@ -82,15 +82,16 @@ class Transactions:
         if self._loader is not None:
             self._loader.close()
 
-    def store(self, jobs: Sequence[Job]) -> None:
-        """Store all in one transaction; if one of them cannot be stored, each in its own."""
+    def store(self, jobs: Sequence[Job], *, again: bool = True) -> None:
+        """Store all in one transaction; if one of them cannot be stored or the session was lost, each in its own."""
         try:
             self._commit([change for job in jobs for change in job.changes])
         except Exception as error:  # noqa: BLE001 - whatever it was, the callers get Stripe's answer, and it is logged
+            was_lost = self._loader is not None and self._loader.is_lost
             self._undo()
-            if len(jobs) > 1 and self._away_until <= self._clock.monotonic():
+            if again and (len(jobs) > 1 or was_lost) and self._away_until <= self._clock.monotonic():
                 for job in jobs:
-                    self.store([job])
+                    self.store([job], again=len(jobs) > 1 and not was_lost)
                 return
             logger.warning("%s", error if isinstance(error, TargetError) else type(error).__name__)
             for job in jobs:

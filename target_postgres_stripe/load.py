@@ -229,6 +229,11 @@ class Loader:
         while self.count_a_table(at_once=True):
             continue
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the session has ended, by itself or by the server."""
+        return self._session is not None and self._session.closed
+
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         if self._session is not None and not self._session.closed:
