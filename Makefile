@@ -48,6 +48,7 @@ check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_schemas.py --check
+	$(BIN)/python scripts/generate_map.py --check
 	$(BIN)/python scripts/generate_settings.py --check
 
 format: $(INSTALLED)  ## put the code in order
@@ -60,6 +61,7 @@ mutate: $(INSTALLED)  ## change the code in one spot at a time and see that a te
 
 generate: $(INSTALLED)  ## write the generated files again
 	$(BIN)/python scripts/generate_schemas.py
+	$(BIN)/python scripts/generate_map.py
 	$(BIN)/python scripts/generate_settings.py
 
 psql: $(INSTALLED)  ## look into the embedded Postgres

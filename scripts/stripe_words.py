@@ -18,6 +18,8 @@ TABLES: dict[str, dict[str, str]] = {
         "dispute": "a payment that the payer contests with their bank",
         "payment_record": "a payment as reported to Stripe, whoever processed it",
         "payment_attempt_record": "one attempt of a payment record",
+    },
+    "Fraud": {
         "review": "a payment that a person is to look at for fraud",
         "radar.early_fraud_warning": "a card network's warning that a payment may be fraud",
         "radar.payment_evaluation": "Radar's judgement of a payment made elsewhere",
@@ -54,27 +56,33 @@ TABLES: dict[str, dict[str, str]] = {
         "reserve_transaction": "a movement of money into or out of a reserve",
         "tax_deducted_at_source": "tax that was withheld from what Stripe charges, as the law of some countries asks",
     },
-    "Products and checkout": {
+    "Products and prices": {
         "product": "what you sell",
         "price": "what a product costs, once or per period",
         "plan": "a recurring price in its older form",
-        "coupon": "a discount that can be given",
-        "promotion_code": "a code by which customers redeem a coupon",
-        "discount": "a coupon at work on a customer, subscription, invoice or line",
         "shipping_rate": "what shipping costs and how long it takes",
-        "checkout.session": "one visit to the payment page that Stripe hosts",
-        "payment_link": "a link that anybody can pay at",
-        "quote": "an offer to a customer, which becomes an invoice or a subscription",
-        "item": "what is bought by a checkout session, payment link or quote, line by line",
         "product_catalog.trial_offer": "the terms of a trial that products are offered with",
         "entitlements.feature": "something a customer can be entitled to",
         "product_feature": "a feature that comes with a product",
         "entitlements.active_entitlement": "a feature that a customer has now",
     },
-    "Billing": {
+    "Checkout and discounts": {
+        "coupon": "a discount that can be given",
+        "promotion_code": "a code by which customers redeem a coupon",
+        "discount": "a coupon at work on a customer, subscription, invoice or line",
+        "checkout.session": "one visit to the payment page that Stripe hosts",
+        "payment_link": "a link that anybody can pay at",
+        "quote": "an offer to a customer, which becomes an invoice or a subscription",
+        "item": "what is bought by a checkout session, payment link or quote, line by line",
+    },
+    "Subscriptions": {
         "subscription": "what a customer pays for again and again",
         "subscription_item": "one price of a subscription, with its quantity",
         "subscription_schedule": "changes of a subscription that are planned ahead",
+        "billing_portal.configuration": "what customers may do in the portal that Stripe hosts",
+        "billing_portal.session": "one visit to that portal",
+    },
+    "Invoices": {
         "invoice": "what a customer owes, and whether it is paid",
         "line_item": "one line of an invoice",
         "invoiceitem": "an amount that waits for the customer's next invoice, or is on one",
@@ -83,9 +91,6 @@ TABLES: dict[str, dict[str, str]] = {
         "credit_note": "what was taken off an invoice after it was final",
         "credit_note_line_item": "one line of a credit note",
         "tax_rate": "a tax that you add by hand: its name, place and percentage",
-        "billing_portal.configuration": "what customers may do in the portal that Stripe hosts",
-        "billing_portal.session": "one visit to that portal",
-        "test_helpers.test_clock": "time that is set by hand, in test mode, for the customers that hang on it",
     },
     "Usage and credits": {
         "billing.meter": "what usage is counted, and how",
@@ -159,7 +164,7 @@ TABLES: dict[str, dict[str, str]] = {
         "climate.product": "carbon removal that can be ordered",
         "climate.supplier": "who removes the carbon",
     },
-    "Events, files and reports": {
+    "Events, files, reports and test clocks": {
         "event": "something that happened, with the object as it was then; kept here when Stripe forgets it",
         "webhook_endpoint": "an address that events are sent to",
         "file": "a file that was uploaded, or made by Stripe; not what is in it",
@@ -168,6 +173,7 @@ TABLES: dict[str, dict[str, str]] = {
         "reporting.report_type": "a kind of report that can be run",
         "reporting.report_run": "one run of a report",
         "scheduled_query_run": "one run of a query that is scheduled in Sigma",
+        "test_helpers.test_clock": "time that is set by hand, in test mode, for the customers that hang on it",
     },
 }
 

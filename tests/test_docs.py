@@ -270,7 +270,8 @@ def loaded(database, connection):
 
 
 def test_every_sql_block_can_be_run(loaded):
-    found = [block for page in PAGES for block in blocks(page, "sql")]
+    # Those of schema.md need tables, and are in test_schema_docs.py.
+    found = [block for page in PAGES if page.name != "schema.md" for block in blocks(page, "sql")]
     assert len(found) >= 8
     for block in found:
         with loaded.transaction(force_rollback=True):
