@@ -123,7 +123,7 @@ def answered(
         status: The answer's status.
         version: Its API version, if it says one.
         replayed: Whether it may be older than the request.
-        began: The second in which the request began, as far as this machine knows.
+        began: The second in which the request began, as far as this machine knows; no answer is dated before it.
         dated: The second of the answer's `Date`.
 
     Raises:
@@ -135,7 +135,7 @@ def answered(
         raise NotAppliedError(reason="it is no JSON that can be read") from None
     return Answered(
         method=method, path=unquote(path), parameters=form_parameters(query, form), status=status, version=version,
-        replayed=replayed, dated=dated, began=began, body=body, secrets=may_hold_secrets(text or b""),
+        replayed=replayed, dated=dated, began=min(began, dated), body=body, secrets=may_hold_secrets(text or b""),
     )  # fmt: skip
 
 

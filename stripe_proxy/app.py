@@ -24,6 +24,7 @@ from stripe_proxy.callers import Account, Callers
 from stripe_proxy.errors import CallerGoneError, FailedError, ForwardError, NotAppliedError, UnknownHostError
 from stripe_proxy.forward import Upstream, beginning, error_body, header, plain, to_caller
 from stripe_proxy.pages import Pages, Reply
+from stripe_proxy.ties import Ties
 from stripe_proxy.wait import StripeBound
 from stripe_proxy.written import Writes, stored_types
 from tap_stripe_events.clock import Clock, StripeClock
@@ -33,6 +34,7 @@ from target_postgres_stripe.errors import TargetError
 if TYPE_CHECKING:
     import aiohttp
 
+    from stripe_proxy.answers import Answered
     from stripe_proxy.database import Database, Sync
     from stripe_proxy.follow import Following, SyncProcess
     from stripe_proxy.settings import Settings
@@ -47,6 +49,7 @@ NOT_APPLIED = (b"stripe-proxy-applied", b"false")
 _ERROR = "Stripe-Proxy-Error"
 _FORM_BYTES_MAX = 1_000_000
 _MAY_NOT_KNOW = frozenset({401, 403, 404})  # the statuses that a key is refused with
+_SETTLE_SECONDS = 0.5  # how often what is to be read again is looked for
 _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
 _PATIENCE_SECONDS = 1.0  # how long a request waits for it to be read anew
 _STORED_BYTES_MAX = 32_000_000  # an answer that is longer passes as a stream
@@ -107,6 +110,7 @@ class App:
             ask_stripe=self._ask_stripe,
             sync_process=self._sync_process,
         )
+        self._ties = Ties()
         self._callers = Callers(api_key=settings.api_key, ask=self._ask_account)
         self._sync: Sync | None = None
         self._sync_read_at = float("-inf")
@@ -118,6 +122,7 @@ class App:
         """Begin."""
         self._upstream = Upstream(timeout_seconds=self._settings.upstream_timeout_seconds)
         self._writer.start()
+        self._settling = asyncio.create_task(self._settle_ties())
         if self._following is not None:
             await self._following.open()
 
@@ -125,6 +130,7 @@ class App:
         """End, when what was answered is stored."""
         if self._following is not None:
             await self._following.close()
+        self._settling.cancel()
         await self._upstream.close()
         self._pages.close()
         self._threads.shutdown(wait=False)
@@ -257,6 +263,14 @@ class App:
             dated=dated if dated is not None else self._stripe_clock.second(),
             began=began,
         )
+        await self._apply(found, sync)
+
+    async def _apply(self, found: Answered, sync: Sync, *, tries: int = 0) -> None:
+        """Have in Postgres what an answer says.
+
+        Raises:
+            NotAppliedError, TapError: It is not there.
+        """
         writes = Writes(
             client=self._client,
             api_version=self._settings.api_version,
@@ -265,8 +279,26 @@ class App:
         )
         changes = await asyncio.get_running_loop().run_in_executor(self._threads, writes.changes, found)
         size = _PIECE if found.is_read else max(len(changes), 1)
+        loop = asyncio.get_running_loop()
+
+        def on_tie() -> None:  # also when nobody waits any more
+            if self._client is not None:
+                loop.call_soon_threadsafe(lambda: self._ties.note(found, time.monotonic(), tries=tries))
+
         for begin in range(0, len(changes), size):
-            await asyncio.wrap_future(self._writer.store(changes[begin : begin + size]))
+            await asyncio.wrap_future(self._writer.store(changes[begin : begin + size], on_tie))
+
+    async def _settle_ties(self) -> None:
+        """Read again what was tied, when its second has passed."""
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            for found, tries in list(self._ties.due(time.monotonic())):
+                try:
+                    async with asyncio.timeout(self._settings.apply_timeout_seconds):
+                        await self._apply(found, await self._whose(), tries=tries)
+                except Exception as error:  # noqa: BLE001 - nobody waits for it, and it is tried again
+                    logger.info("reading again %s: %s", found.path.split("/")[1:3], place(error))
+                    self._ties.note(found, time.monotonic(), tries=tries)
 
     async def _whose(self) -> Sync:
         """Return whose tables these are.
@@ -293,8 +325,8 @@ class App:
         self._sync_read_at = asyncio.get_running_loop().time()
 
     def _heard(self, response: aiohttp.ClientResponse, asked_at: float) -> int | None:
-        """Take in when Stripe dated an answer; only a good one is Stripe's for certain."""
-        if not response.ok:
+        """Take in when Stripe dated an answer; what stands in between may have another clock, and no `Request-Id`."""
+        if not response.ok and "Request-Id" not in response.headers:
             return None
         self._bound.heard(response.headers.get("Date"), asked_at)
         return self._stripe_clock.heard(response.headers.get("Date"))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from tap_stripe_events.changes import Change
+    from target_postgres_stripe.rows import Row
 
 _TOGETHER_MAX = 100
 """Changes in one transaction."""
@@ -48,9 +49,16 @@ logger = logging.getLogger("stripe-proxy")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Changes that are stored together, or not at all."""
+    """Changes that are stored together, or not at all.
+
+    Attributes:
+        changes: The changes.
+        on_tie: Called when they are stored, and one of them was as of the very moment of what was there.
+        stored: Done when they are stored. It may be given up before.
+    """
 
     changes: Sequence[Change]
+    on_tie: Callable[[], None]
     stored: Future[None] = field(default_factory=Future)
 
 
@@ -85,7 +93,7 @@ class Transactions:
     def store(self, jobs: Sequence[Job], *, again: bool = True) -> None:
         """Store all in one transaction; if one of them cannot be stored or the session was lost, each in its own."""
         try:
-            self._commit([change for job in jobs for change in job.changes])
+            tied = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it was, the callers get Stripe's answer, and it is logged
             was_lost = self._loader is not None and self._loader.is_lost
             self._undo()
@@ -98,11 +106,14 @@ class Transactions:
                 if job.stored.running():
                     job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
         else:
-            for job in jobs:
+            for number, job in enumerate(jobs):
+                if number in tied:
+                    job.on_tie()
                 if job.stored.running():
                     job.stored.set_result(None)
 
-    def _commit(self, found: Sequence[Change]) -> None:
+    def _commit(self, jobs: Sequence[Job]) -> set[int]:
+        """Store jobs; return the numbers of those that were tied."""
         if self._away_until > self._clock.monotonic():
             raise NotAppliedError(reason="Postgres is away")
         if self._loader is None:
@@ -116,13 +127,32 @@ class Transactions:
                 raise
             self._loader = loader
         now = int(self._clock.now() * 1000)
-        batches: dict[str, Batch] = {}
-        for number, change in enumerate(found):
-            batches.setdefault(change.stream, Batch()).add(_row(change, number, now))
-        for stream, batch in batches.items():
+        found = [(number, change) for number, job in enumerate(jobs) for change in job.changes]
+        rows: dict[str, list[tuple[int, Row]]] = {}
+        for number, (job, change) in enumerate(found):
+            rows.setdefault(change.stream, []).append((job, _row(change, number, now)))
+        tied: set[int] = set()
+        for stream, of_stream in rows.items():
             self._loader.announce(_shape(stream))
+            tied |= self._tied(stream, of_stream)
+            batch = Batch()
+            for _, row in of_stream:
+                batch.add(row)
             self._loader.stage(_shape(stream), batch)
         self._loader.commit(None)
+        return tied
+
+    def _tied(self, stream: str, rows: Sequence[tuple[int, Row]]) -> set[int]:
+        """Return the jobs with a row that is as of the very moment of what is stored, or of another job's."""
+        assert self._loader is not None  # noqa: S101 - called in a transaction
+        dated = [(job, row) for job, row in rows if not row.fills_gap]
+        if not dated:
+            return set()
+        known = self._loader.tied(_shape(stream), [row for _, row in dated])
+        of_moment: dict[tuple[tuple[str, ...], str | None], set[int]] = {}
+        for job, row in dated:
+            of_moment.setdefault((row.key, row.as_of), set()).add(job)
+        return {job for (key, _), jobs in of_moment.items() if key in known or len(jobs) > 1 for job in jobs}
 
     def _undo(self) -> None:
         """Begin with another session the next time: whatever went wrong, this one may be lost."""
@@ -166,9 +196,14 @@ class Writer:
         self._thread.join()
         self._transactions.close()
 
-    def store(self, found: Sequence[Change]) -> Future[None]:
-        """Store changes; what comes out is an error, if they could not be."""
-        job = Job(changes=found)
+    def store(self, found: Sequence[Change], on_tie: Callable[[], None] = lambda: None) -> Future[None]:
+        """Store changes; what comes out is an error, if they could not be.
+
+        Args:
+            found: The changes.
+            on_tie: Called, in the writer's thread, if one of them was as of the very moment of what was there.
+        """
+        job = Job(changes=found, on_tie=on_tie)
         since = self._busy_since
         if since is not None and time.monotonic() - since > self._patience_seconds:
             job.stored.set_exception(NotAppliedError(reason="Postgres takes too long"))
@@ -205,7 +240,7 @@ class Writer:
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def _row(change: Change, number: int, now: int) -> Any:
+def _row(change: Change, number: int, now: int) -> Row:
     """Return a change as the row that the target makes of its message, in milliseconds since the epoch of its writing.
 
     Raises:

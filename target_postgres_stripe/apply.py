@@ -63,6 +63,15 @@ class Relation:
         return (*(column.name for column in self.parent.key[:-1]), self.reference)
 
 
+def counted(statement: str) -> str:
+    """An upsert of rows ``t`` that returns how many it has inserted and how many it has updated."""
+    returning = f"{statement} RETURNING t.xmax = 0 AS is_new"  # a row that replaces another one has its xmax
+    return (
+        f"WITH written AS ({returning}) "
+        "SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statements(Fragments):
     """The statements of one stream."""
@@ -125,6 +134,18 @@ class Statements(Fragments):
             f'WHERE s."_sdc_deleted_at" IS NULL AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
             f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self._written, [*self.shape.values, DELETED_AT])} "
             f"AND {self._not_older_than_row}"
+        )
+
+    def tied(self) -> str:
+        """Of the given keys and moments, the keys of which the same moment is known; parameters are arrays."""
+        given = [*(f"%s::{column.type}[]" for column in self.shape.key), "%s::timestamptz[]"]
+        keys = ", ".join(f"s.{quoted(column.name)}::text" for column in self.shape.key)
+        is_known = f'{self._known_key("k")} AND k.as_of = s."_sdc_as_of"'
+        is_there = f'{self._same_key()} AND t."_sdc_as_of" = s."_sdc_as_of"'
+        return (
+            f'SELECT {keys} FROM unnest({", ".join(given)}) AS s({names(self.shape.key)}, "_sdc_as_of") '
+            f"WHERE EXISTS (SELECT FROM {self._table} AS t WHERE {is_there}) "
+            f"OR EXISTS (SELECT FROM {self._own('_tombstones')} k WHERE {is_known})"
         )
 
     def advance_as_of(self) -> str:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
+from callers import Asked
 from simulated_pipe import FaultySession, Killed, SessionFaults
 from simulated_stripe import READ_TIMEOUT_SECONDS, URL, SimulatedClient
 
 from stripe_proxy.answers import answered, may_hold_objects
 from stripe_proxy.database import Database
 from stripe_proxy.errors import NotAppliedError
+from stripe_proxy.ties import SECONDS, Ties
 from stripe_proxy.wait import StripeBound
 from stripe_proxy.writer import Job, Transactions
 from stripe_proxy.written import Writes, stored_types
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from callers import Asked
     from plan import ProxyPhase, ProxyPlan
     from simulated_stripe import SimulatedStripe
 
@@ -52,6 +53,7 @@ APPLY_SECONDS = 10.0  # as APPLY_TIMEOUT_SECONDS
 STATEMENT_SECONDS = 30.0  # how long a session waits for its turn
 LOOK_SECONDS = 0.01
 SYNC_SECONDS = 10.0
+SETTLE_SECONDS = 0.5
 TRIES = 2
 REQUESTS_PER_SECOND = 10
 LOCK_MILLISECONDS = 200
@@ -78,6 +80,7 @@ class Call:
         applied: Whether what it says was stored in time; None as long as that is open.
         tries: How often it was sent.
         told: The objects in the answer as Stripe had them then, for who checks that.
+        settles: How often it was tried to read again what was tied; 0: it is a caller's.
     """
 
     asked: Asked
@@ -95,6 +98,7 @@ class Call:
     applied: bool | None = None
     tries: int = 1
     told: tuple[Any, ...] = ()
+    settles: int = 0
 
     def http(self) -> HttpRequest:
         """The request as it reaches Stripe."""
@@ -195,6 +199,7 @@ class SimulatedProxy:
         self.life += 1
         self.stripe_clock = StripeClock(self._agenda)
         self.bound = StripeBound()
+        self._ties = Ties()
         self.database = Database(connect=self._session, schema=SCHEMA)
         self._transactions = Transactions(
             connect=self._session, schema=SCHEMA, hard_delete=self._hard_delete, clock=self._agenda
@@ -315,7 +320,7 @@ class SimulatedProxy:
             return
         response = call.exchange.response
         dated = None
-        if response.status < 400:  # as the proxy has it
+        if response.status < 400 or "Request-Id" in dict(response.headers):  # as the proxy has it
             self.bound.heard(call.date, call.asked_at)
             dated = self.stripe_clock.heard(call.date)
         if not may_hold_objects(call.asked.method, call.asked.path, response.status, response.content_type):
@@ -378,9 +383,9 @@ class SimulatedProxy:
 
     def _give_up(self, call: Call) -> None:
         """It takes too long: the caller gets Stripe's answer."""
-        if call.applied is None:
-            call.applied = False
+        if call.applied is None and call.life == self.life:
             self.counts["calls: took too long"] += 1
+            self._fail(call)
 
     def _make_changes(self, call: Call, sync: Sync, rereads: Rereads) -> None:
         """Make changes of an answer; reads again first, if that is needed."""
@@ -404,13 +409,12 @@ class SimulatedProxy:
             self._client.send(wanted.request, land)
             return
         except (NotAppliedError, TapError):
-            call.applied = False
-            self.counts["calls: not applied"] += 1
+            self._fail(call)
             return
         if not found:
             call.applied = True
             return
-        job = Job(changes=found)
+        job = Job(changes=found, on_tie=lambda: self._note_tie(call))
         job.stored.set_running_or_notify_cancel()
         self._agenda.after(self._random.expovariate(1 / self._plan.gather_seconds), lambda: self._queue(job, call))
 
@@ -457,12 +461,45 @@ class SimulatedProxy:
         return True
 
     def _tell(self, job: Job, call: Call) -> None:
-        failed = job.stored.exception() is not None
+        if job.stored.exception() is not None:
+            self._fail(call)
+            return
         if call.applied is None:
-            call.applied = not failed
-            self.counts["calls: not applied" if failed else "calls: applied"] += 1
-        if not failed:
-            self.stored(call)
+            call.applied = True
+            self.counts["settled" if call.settles else "calls: applied"] += 1
+        self.stored(call)
+
+    def _fail(self, call: Call) -> None:
+        """What an answer says is not stored."""
+        if call.applied is None:
+            call.applied = False
+            self.counts["not settled" if call.settles else "calls: not applied"] += 1
+        if call.settles:
+            self._note_tie(call)
+
+    # Ties
+
+    def _note_tie(self, call: Call) -> None:
+        if call.answered is None or not self._plan.has_key:
+            return
+        self.counts["ties"] += 1
+        self._ties.note(call.answered, self._agenda.monotonic(), tries=call.settles)
+        life = self.life
+        self._agenda.after(SECONDS + self._random.random() * SETTLE_SECONDS, lambda: self._settle(life))
+
+    def _settle(self, life: int) -> None:
+        """Read again what was tied."""
+        if life != self.life or not self._is_up:
+            return
+        for found, tries in self._ties.due(self._agenda.monotonic()):
+            call = Call(asked=Asked(method=found.method, path=found.path), life=life, answered=found, settles=tries)
+            try:
+                sync = self._whose()
+            except NotAppliedError:
+                self._fail(call)
+            else:
+                self._agenda.after(APPLY_SECONDS, lambda call=call: self._give_up(call))  # type: ignore[misc]
+                self._make_changes(call, sync, Rereads())
 
 
 def draw_version(random: Random, share: float) -> str | None:
