@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
+from tap_stripe_events.references import references as schema_references
 from target_postgres_stripe.columns import quoted
 from target_postgres_stripe.status import moment_of
 
@@ -126,7 +127,7 @@ class StreamStatus:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Reference:
-    """A column that, by its name, holds ids of another stream's rows.
+    """A column that holds ids of another stream's rows.
 
     Attributes:
         stream: The stream with the column.
@@ -364,34 +365,21 @@ _ENDS = ("from", "to", "after_created")
 
 
 def references(columns: Iterable[tuple[str, str]], having_rows: Collection[str]) -> tuple[Reference, ...]:
-    """What refers to what by the names of columns, among streams that have rows.
+    """What refers to what, among streams that have rows.
+
+    A column whose ids may be of several streams, such as a charge's source, is left out: what it names differs by row.
 
     Args:
         columns: Each stream's columns, as stream and name.
         having_rows: The streams with rows.
     """
+    known = schema_references()
     found = [
-        Reference(stream=stream, column=column, of=of)
+        Reference(stream=stream, column=column, of=of[0])
         for stream, column in columns
-        if stream in having_rows and (of := referred_to(column, having_rows)) is not None
+        if stream in having_rows and len(of := known.get((stream, column), ())) == 1 and of[0] in having_rows
     ]
     return tuple(sorted(found))
-
-
-def referred_to(column: str, streams: Collection[str]) -> str | None:
-    """The stream whose ids a column holds by its name: ``default_price_id`` those of ``price``; None if none's.
-
-    ``test_clock_id`` holds those of ``test_helpers_test_clock``, if no other stream ends like that. A ``source`` may be
-    a card, a bank account, even a charge, so its name does not tell.
-    """
-    if not column.endswith("_id") or column.startswith("_") or column.endswith("source_id"):
-        return None
-    words = column.removesuffix("_id").split("_")
-    for name in ("_".join(words[start:]) for start in range(len(words))):
-        if name in streams:
-            return name
-    ending = [each for each in streams if each.endswith("_" + "_".join(words))]
-    return ending[0] if len(ending) == 1 else None
 
 
 def age(moment: datetime | None, now: datetime) -> timedelta | None:

@@ -22,7 +22,6 @@ from stripe_proxy.snapshot import (
     lists_not_read,
     part_read,
     read,
-    referred_to,
 )
 from stripe_proxy.snapshot import references as references_of
 from tap_stripe_events.client import Answer, Request
@@ -297,31 +296,26 @@ def test_columns_that_name_rows_of_other_tables_are_found(load, connection):
     assert read(connection, "stripe").references == (Reference(stream="charge", column="customer_id", of="customer"),)
 
 
-@pytest.mark.parametrize(
-    ("column", "stream"),
-    [
-        ("customer_id", "customer"),
-        ("default_payment_method_id", "payment_method"),
-        ("test_clock_id", "test_helpers_test_clock"),
-        ("method_id", "payment_method"),
-        ("session_id", None),  # two end like that
-        ("source_id", None),
-        ("customer", None),
-        ("_id", None),
-        ("client_reference_id", None),
-    ],
-)
-def test_a_column_refers_to_what_its_name_ends_with(column, stream):
-    streams = {
-        *("customer", "payment_method", "test_helpers_test_clock", "source"),
-        *("checkout_session", "billing_portal_session"),
-    }
-    assert referred_to(column, streams) == stream
+def test_what_a_column_refers_to_is_told_by_the_schemas_and_not_by_its_name():
+    columns = [
+        ("invoice", "test_clock_id"),
+        ("charge", "payment_method"),
+        ("charge", "source_id"),  # of one of several streams
+        ("charge", "review_id"),  # of one without rows
+        ("charge", "customer_email_id"),  # of somebody's own
+    ]
+    streams = {"invoice", "charge", "test_helpers_test_clock", "payment_method", "card", "source", "customer"}
+    assert references_of(columns, streams) == (
+        Reference(stream="charge", column="payment_method", of="payment_method"),
+        Reference(stream="invoice", column="test_clock_id", of="test_helpers_test_clock"),
+    )
 
 
 def test_only_streams_with_rows_refer_and_are_referred_to():
-    columns = [("a", "b_id"), ("b", "a_id"), ("c", "a_id")]
-    assert references_of(columns, {"a", "c"}) == (Reference(stream="c", column="a_id", of="a"),)
+    columns = [("invoice", "customer_id"), ("customer", "default_source_id"), ("charge", "customer_id")]
+    assert references_of(columns, {"customer", "charge"}) == (
+        Reference(stream="charge", column="customer_id", of="customer"),
+    )
 
 
 # All streams together

@@ -1,0 +1,21 @@
+"""Which columns hold ids of other tables' rows, by the schemas. For what shows tables; the sync itself needs none."""
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from tap_stripe_events.changes import schema
+from tap_stripe_events.families import names_by_stream
+
+
+@cache
+def references() -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Return the streams whose ids a column holds, by its stream and name: of each id one, if there are several."""
+    return MappingProxyType(
+        {
+            (stream, column): tuple(each["x-references"])
+            for stream, name in names_by_stream().items()
+            for column, each in schema(name)["properties"].items()
+            if "x-references" in each
+        }
+    )
