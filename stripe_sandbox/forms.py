@@ -68,9 +68,9 @@ def _with_lists(value: Any) -> Any:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """A boolean parameter."""
-    if value in ("true", "false"):
-        return bool(value == "true")
+    """A boolean parameter. In capitals, too: older Python libraries write ``True``."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     raise invalid_parameter(name, f"Invalid boolean: {value}", code="parameter_invalid_boolean")
 
 

@@ -185,6 +185,12 @@ def stripe_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
+def old_library() -> Callable[[str], tuple[Path, Path]]:
+    """The interpreter that has a version of the official Python library, and the program that is for all of them."""
+    return lambda version: (installed(HOME / f"stripe-{version}" / "bin" / "python"), HERE / "old_python_library.py")
+
+
+@pytest.fixture(scope="session")
 def localstripe_program() -> Path:
     """The command that starts localstripe."""
     return installed(HOME / "localstripe" / "bin" / "localstripe")

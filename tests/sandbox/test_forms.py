@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.forms import nest, parse_params
+from stripe_sandbox.forms import as_bool, nest, parse_params
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,14 @@ def test_any_pairs_are_read_or_refused(pairs: list[tuple[str, str]]) -> None:
             return error.status
 
     assert read() == 400 or isinstance(read(), dict)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False), ("False", False)])
+def test_a_boolean_may_be_written_in_capitals(text: str, value: bool) -> None:
+    assert as_bool("confirm", text) is value
+
+
+@pytest.mark.parametrize("wrong", ["", "1", "yes", None, ["true"], {"true": "true"}])
+def test_nothing_else_is_a_boolean(wrong: Any) -> None:
+    with pytest.raises(StripeError, match="Invalid boolean"):
+        as_bool("confirm", wrong)
