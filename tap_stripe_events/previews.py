@@ -99,7 +99,8 @@ def affected(event: StripeJson) -> Affected | None:
     as_of = created * 1000 + 999
     if cause.used:
         used = reference_id(json_object)
-        return None if used is None else Affected(as_of=as_of, used=used)
+        new = str(event.get("type")).endswith(".created")  # what takes it into use has an event of its own
+        return None if used is None or new else Affected(as_of=as_of, used=used)
     customer, subscription = _named(json_object, cause.customer), _named(json_object, cause.subscription)
     if customer is None and subscription is None:
         return None

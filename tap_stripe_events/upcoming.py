@@ -155,7 +155,9 @@ class Upcoming:
         self._roster_requests: deque[Request] = deque()
         self._roster_open = 0
         self._hidden: str | None = None  # why the roster may lack somebody
-        self._causes: list[Affected] = []  # what cannot be told without the roster
+        self._causes: list[tuple[int, Affected]] = []  # what cannot be told without the roster, numbered
+        self._told = 0  # the number of the last cause
+        self._asked: dict[Key, int] = {}  # until the roster is listed: what was asked for after which cause
         self._wanted: dict[Key, int] = {}  # keys that events are about → the moment of the newest, in milliseconds
         self._open: dict[Key, bool] = {}  # keys that are asked for → whether events are the reason
         self._urgent: deque[Request] = deque()
@@ -180,6 +182,8 @@ class Upcoming:
                 break
             self._urgent.append(self._request(key, at_least=self._wanted.pop(key), turn=None))
             self._open[key] = True
+            if not self._roster.listed:
+                self._asked[key] = self._told
         return self._urgent, self._roster_requests
 
     @property
@@ -350,10 +354,11 @@ class Upcoming:
         self._fit_allowance()
         second = self._client.stripe_clock.second()
         causes, self._causes = self._causes, []
-        for each in causes:
-            for key in self._take_cause(each):
-                if self._barrier is not None:
+        for number, cause in causes:
+            for key in self._affected(cause):
+                if self._asked.get(key, -1) < number and self._want(key, cause.as_of) and self._barrier is not None:
                     self._barrier[1].add(key)
+        self._asked.clear()
         self._look(second)
 
     def _fit_allowance(self) -> None:
@@ -376,22 +381,28 @@ class Upcoming:
 
     def watch(self, event: StripeJson) -> None:
         """Take in a new event."""
+        if not self._rounds:
+            return
         json_object = event["data"].get("object") if isinstance(event.get("data"), dict) else None
         if not isinstance(json_object, dict):
             return
         if json_object.get("object") == "subscription" and (told := previews.billed(json_object)) is not None:
             self._roster.take(told)
-        if (found := previews.affected(event)) is not None:
-            self._take_cause(found)
+        cause = previews.affected(event)
+        if cause is None:
+            return
+        self._told += 1
+        if not self._roster.listed and cause.subscription is None:
+            self._causes.append((self._told, cause))
+            return
+        for key in self._affected(cause):
+            self._want(key, cause.as_of)
 
-    def _take_cause(self, cause: Affected) -> list[Key]:
-        """Want what an event says may differ; keep the event until the roster is listed if that has to tell."""
+    def _affected(self, cause: Affected) -> list[Key]:
+        """Return whose previews an event says may differ."""
         roster, keys = self._roster, []
-        by_roster = cause.used is not None or cause.subscription is None
-        if by_roster and not roster.listed:
-            self._causes.append(cause)
         if cause.used is not None:
-            for billed in roster.using(cause.used) if roster.listed else ():
+            for billed in roster.using(cause.used):
                 keys += [Key(name=SUBSCRIPTION_PREVIEW, id=billed.id), Key(name=CUSTOMER_PREVIEW, id=billed.customer)]
         elif cause.subscription is not None:
             keys.append(Key(name=SUBSCRIPTION_PREVIEW, id=cause.subscription))
@@ -404,7 +415,7 @@ class Upcoming:
             if cause.makes or roster.has(cause.customer):
                 keys.append(Key(name=CUSTOMER_PREVIEW, id=cause.customer))
             keys += [Key(name=SUBSCRIPTION_PREVIEW, id=each) for each in sorted(roster.of_customer(cause.customer))]
-        return [key for key in keys if self._want(key, cause.as_of)]
+        return keys
 
     def _want(self, key: Key, as_of: int) -> bool:
         """Have a preview asked for; return whether it is."""

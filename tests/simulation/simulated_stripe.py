@@ -240,7 +240,10 @@ def _http(request: Request, key: str, version: str) -> HttpRequest:
     prepared = requests.PreparedRequest()
     prepared.prepare_url(URL + request.path, dict(request.parameters))
     parts = urlsplit(str(prepared.url))
-    headers = {"authorization": f"Bearer {key}", "stripe-version": version}
+    headers = {"authorization": f"Bearer {key}", "stripe-version": request.version or version}
+    if request.post:
+        form = {**headers, "content-type": "application/x-www-form-urlencoded"}
+        return HttpRequest(method="POST", path=parts.path, headers=form, body=parts.query.encode())
     return HttpRequest(method="GET", path=parts.path, query=parts.query, headers=headers)
 
 

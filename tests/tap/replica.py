@@ -15,14 +15,14 @@ from typing import Any
 from stand_in import NOW, StandInStripe, poll
 
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, GAP_FILLER, Change
+from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT, GAP_FILLER, Change, table_entry
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.feed import Feed, Polled, UpTo
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.plan import Rhythm
-from tap_stripe_events.sync import Checkpoint, Delivery, Pace, Run
+from tap_stripe_events.sync import Checkpoint, Delivery, Pace, PreviewSettings, Run
 
 DAY = 86_400
 EVERY_RUN = Pace(rhythm=Rhythm(sweep_seconds=0, full_sweep_seconds=0))  # everything is listed in every run
@@ -71,7 +71,7 @@ class Tables:
 
     def _take(self, change: Change, version: int | None) -> None:
         stream, record = change.stream, dict(change.record)
-        identity = STRIPE_OBJECTS[names_by_stream()[stream]].key
+        identity = table_entry(names_by_stream().get(stream, stream)).key
         key = ",".join(record[column] for column in (["id"] if "id" in identity else identity))
         if version is not None:
             self.seen[stream, key] = version
@@ -144,6 +144,7 @@ class Replica(Tables):
         clock: Clock | None = None,
         feed: bool = True,
         api_version: str = API_VERSION,
+        previews: PreviewSettings | None = None,
     ) -> tuple[Run, dict[str, Any]]:
         """Return a run that goes on where the tables are, and the state that it moves."""
         state = copy.deepcopy(self.state)
@@ -158,6 +159,7 @@ class Replica(Tables):
             clock=clock or HurriedClock(),
             feed=feed,
             api_version=api_version,
+            previews=previews,
         )
         return run, state
 
