@@ -40,7 +40,7 @@ def test_another_key_of_the_account_is_asked_about_once(account, make_other, row
     assert rows("SELECT count(*) FROM stripe.customer") == [(3,)]
 
 
-@pytest.mark.parametrize("kind", ["server_error", "rate_limit", "unavailable", "html_ok", "truncated"])
+@pytest.mark.parametrize("kind", ["server_error", "rate_limit", "unavailable", "html_ok", "reset_before", "truncated"])
 def test_where_stripe_fails_to_say_the_caller_gets_his_answer_and_stripe_is_asked_again(
     account, make_other, rows, kind
 ):
