@@ -70,6 +70,11 @@ class StripeAccount:
         body: dict[str, Any] = answer.json()
         return body
 
+    def delete(self, path: str) -> None:
+        """Delete an object through the API."""
+        answer = self._http.request("DELETE", path)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+
     def let_time_pass(self, seconds: int = 3_600) -> None:
         """Move the account's clock on, so that the next run is a later one."""
         self.control("clock", advance=seconds)
