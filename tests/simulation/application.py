@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from proxy_checkers import Waiting
     from simulated_stripe import SimulatedStripe
 
+    from stripe_proxy.wait import Status
     from stripe_sandbox.histories import History
 
 WAIT_SECONDS = 30.0
-LOOK_SECONDS = 0.25  # apart; the proxy looks more often
+LOOK_SECONDS = 0.5  # apart; the proxy looks more often
 RECENT = 20
 
 
@@ -80,6 +81,7 @@ class Application:
         self._near: tuple[str, str] | None = None
         self._requests: list[str] = []
         self._run = 0
+        self._waiting: list[tuple[Waiting, float, float, int]] = []
         self._keys = 0
         self._repeated: set[str] = set()
 
@@ -191,29 +193,33 @@ class Application:
         self.counts["waits"] += 1
         named = self._requests if "event" in self._plan.selected and self._random.random() < 0.5 else []
         waiting = self._waits.begin(self._random.choice(named) if named else None)
-        life, until = self.proxy.life, self._agenda.monotonic() + WAIT_SECONDS
+        if not self._waiting:
+            self._agenda.after(self._stripe.way(self._random), self._look_while_asked)
+        self._waiting.append((waiting, after, self._agenda.monotonic() + WAIT_SECONDS, self.proxy.life))
 
-        def look() -> None:
-            if life != self.proxy.life or self._agenda.monotonic() > until:
-                return
-            if self._is_in(waiting, after):
+    def _look_while_asked(self) -> None:
+        """Answer those who wait, as far as it can be; all of them share a look, as in the proxy."""
+        now, life = self._agenda.monotonic(), self.proxy.life
+        self._waiting = [each for each in self._waiting if each[2] >= now and each[3] == life]
+        status = self._status(frozenset(filter(None, (waiting.request for waiting, *_ in self._waiting))))
+        machine = datetime.fromtimestamp(self._agenda.now(), UTC)
+        for each in list(self._waiting) if status is not None else ():
+            waiting, after, *_ = each
+            if obstacle(status, after, machine, waiting.request) is None:
+                self._waiting.remove(each)
                 self.counts["waits: yes"] += 1
                 self._say(self._waits.answered(waiting, self._followed()))
-            else:
-                self._agenda.after(LOOK_SECONDS, look)
+        if self._waiting:
+            self._agenda.after(LOOK_SECONDS, self._look_while_asked)
 
-        self._agenda.after(self._stripe.way(self._random), look)
-
-    def _is_in(self, waiting: Waiting, after: float) -> bool:
-        requests = frozenset(filter(None, (waiting.request,)))
+    def _status(self, requests: frozenset[str]) -> Status | None:
         try:
-            status = self.proxy.database.read(lambda connection: read_status(connection, "stripe", requests))
+            return self.proxy.database.read(lambda connection: read_status(connection, "stripe", requests))
         except Killed:
             self.proxy.kill(down_seconds=0.5)
-            return False
         except (psycopg.Error, TargetError):
-            return False
-        return obstacle(status, after, datetime.fromtimestamp(self._agenda.now(), UTC), waiting.request) is None
+            return None
+        return None
 
     def _followed(self) -> frozenset[str]:
         """The selected streams that Stripe does not refuse."""
