@@ -67,7 +67,8 @@ class Answered:
     @property
     def is_list(self) -> bool:
         """Whether it is a list or a search result."""
-        return isinstance(self.body, dict) and self.body.get("object") in _LISTS
+        name = self.body.get("object") if isinstance(self.body, dict) else None
+        return isinstance(name, str) and name in _LISTS
 
     @property
     def as_of(self) -> int:
@@ -131,7 +132,7 @@ def answered(
     """
     try:
         body = _decoder.decode(text or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotAppliedError(reason="it is no JSON that can be read") from None
     return Answered(
         method=method, path=unquote(path), parameters=form_parameters(query, form), status=status, version=version,

@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 from fix_upstream import RawUpstream, talk
+
+from tap_stripe_events.object_table import API_VERSION
 
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CSV = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"
@@ -188,3 +191,70 @@ def peak_of_this_process():
     """The most that it has held, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+ODD_BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b'"x"',
+    b"7",
+    b"NaN",
+    b"\xef\xbb\xbf{}",
+    b'{"object": "customer"',
+    b'{"object": "customer", "id": "cus_1", "name": "\xff\xfe"}',
+    b'{"object": ["customer"], "id": "cus_1"}',
+    b'{"object": "customer"}',
+    b'{"object": "customer", "id": 5}',
+    b'{"object": "customer", "id": null, "deleted": true}',
+    b'{"object": "customer", "id": {"id": "cus_1"}}',
+    b'{"object": "customer", "id": "", "deleted": "yes"}',
+    b'{"object": "customer", "id": "cus_1", "deleted": 1, "sources": 7, "tax_ids": {"object": "list"}}',
+    b'{"object": "customer", "id": "cus_1", "sources": {"object": "list", "data": [null, 5, "x", {}, [], {"id": 7}]}}',
+    b'{"object": "customer", "id": "cus_1", "created": "yesterday", "balance": 1e400, "livemode": "no"}',
+    b'{"object": "customer", "id": "cus_1", "balance": 123456789012345678901234567890, "created": -1}',
+    b'{"object": "customer", "id": "cus_\\u0000", "name": "\\ud800", "metadata": {"\\u0000": "\\udfff"}}',
+    b'{"object": "customer", "id": "cus_1", "metadata": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    b"[" * 200_000,
+    b'{"object": "list"}',
+    b'{"object": "list", "data": null}',
+    b'{"object": "list", "data": {"object": "customer"}}',
+    b'{"object": "list", "data": [null, 5, "x", [], {}, {"object": "customer"}, {"object": 7}, {"id": "cus_1"}]}',
+    b'{"object": "search_result", "data": [{"object": "list", "data": []}]}',
+    b'{"object": "subscription", "id": "sub_1", "items": {"object": "list", "data": [{"object": "x"}], "has_more": 1}}',
+    b'{"object": "invoice", "id": "in_1", "lines": [], "customer": ["cus_1"], "charge": {"object": "charge"}}',
+    b'{"object": "event", "id": "evt_1", "data": null, "request": "req_1", "type": 5}',
+    b'{"object": "account", "id": "acct_1", "external_accounts": {"data": 5}}',
+    b'{"object": "balance", "available": {}}',
+    b'{"object": "discount", "id": "di_1", "deleted": true, "customer": 5}',
+    b'{"object": "' + b"x" * 100_000 + b'", "id": "x"}',
+    b'{"object": "customer", "id": "' + b"x" * 100_000 + b'"}',
+]
+
+
+@pytest.mark.parametrize("status", [200, 402])
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
+def test_an_odd_body_goes_back_as_it_is_and_stops_nothing(  # noqa: PLR0917 - fixtures
+    upstream, claim, make_proxy, rows, caplog, method, status
+):
+    """What cannot be stored is said not to be; nothing goes wrong that nobody has thought of."""
+    claim("acct_1")
+    proxy = make_proxy(upstream)
+    head = b"HTTP/1.1 %d Odd\r\nContent-Type: application/json\r\nDate: Tue, 24 Nov 2026 10:00:00 GMT\r\n" % status
+    head += b"Connection: close\r\nStripe-Version: %s\r\nContent-Length: " % API_VERSION.encode()
+    request = (
+        b"%s /api.stripe.com/v1/customers/cus_1?expand[]=sources&expand[]=data.customer&expand[]=charge..x HTTP/1.1\r\n"
+        b"Host: p\r\nAuthorization: Bearer sk_test_sandbox\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % method
+    )
+    for body in ODD_BODIES:
+        whole = b'{"error": ' + body + b"}" if status == 402 else body
+        for sent in {whole, b'{"error": {"x": ' + body + b"}}" if status == 402 else whole}:
+            upstream.answer = head + b"%d\r\n\r\n" % len(sent) + sent
+            answered, _, received = parts(talk(proxy, request))
+            assert (answered, received) == (status, sent)
+    unexpected = [each.getMessage() for each in caplog.records if re.search(r"Error in \w+ \(", each.getMessage())]
+    assert unexpected == []
+    good = b'{"object": "customer", "id": "cus_good"}'
+    upstream.answer = head.replace(b"402", b"200") + b"%d\r\n\r\n" % len(good) + good
+    assert b"stripe-proxy-applied" not in parts(talk(proxy, request))[1]
+    assert rows("SELECT id FROM stripe.customer WHERE id = 'cus_good'") == [("cus_good",)]
