@@ -224,7 +224,7 @@ class Measuring:
         """Measure before a place, directly and through the proxy in turns; the first turns only warm it up."""
         postmaster = postmaster_of(self.database_url)
         with contextlib.ExitStack() as stack:
-            ways = {"direct": (url, os.getpid())}
+            ways: dict[str, tuple[str, int | None]] = {"direct": (url, None)}
             for name, checkout in self.checkouts.items():
                 proxy, process = stack.enter_context(
                     proxy_process(checkout=checkout, database_url=self.database_url, api_url=url, api_key=KEY)
@@ -235,11 +235,10 @@ class Measuring:
                 calls = self.mix.calls(turn, round(self.per_second * TURN_SECONDS))
                 for name, (base, pid) in list(ways.items())[:: 1 if turn % 2 else -1]:
                     pids = {
-                        "proxy": pid,
                         "postgres": postmaster,
                         "upstream": upstream_pid,
                         "client": self.client.process.pid,
-                    }
+                    } | ({"proxy": pid} if pid else {})
                     before, busy, began = {k: cpu_of(v) for k, v in pids.items()}, machine_seconds(), time.monotonic()
                     took = self.client.run(Block(url=base, key=KEY, per_second=self.per_second, calls=calls))
                     if turn:
