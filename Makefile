@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test simulate fuzz soak foreign check format mutate generate psql stop clean
+.PHONY: help install demo run test simulate fuzz soak foreign check format mutate generate erd psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ generate: $(INSTALLED)  ## write the generated files again
 	$(BIN)/python scripts/generate_schemas.py
 	$(BIN)/python scripts/generate_map.py
 	$(BIN)/python scripts/generate_settings.py
+
+erd: $(INSTALLED)  ## draw what is in the database: output/erd.svg
+	$(BIN)/python scripts/erd.py
 
 psql: $(INSTALLED)  ## look into the embedded Postgres
 	@$(BIN)/python -m target_postgres_stripe.embedded psql

@@ -26,7 +26,8 @@ HEAD = f"""# The tables
 What is in schema `stripe`, by area of Stripe's product: which table holds what, and how tables are joined. In the
 diagrams are keys (PK) and references (FK) only, and before a reference the table that it is of, where its name does not
 say that. All columns, and what they are, tell `\\d+ stripe.charge` in psql and [schema.dbml](schema.dbml), which tools
-for diagrams read. The columns are those of Stripe's API of {API_VERSION}.
+for diagrams read. `make erd` draws what is in your own database. The columns are those of Stripe's API of
+{API_VERSION}.
 
 ## How to join
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from stripe_proxy.layout import Grid, bends_of, curve, laid_out, without_circles, without_detours
 from stripe_proxy.snapshot import (
     FOLLOWED_WITHIN,
     Snapshot,
@@ -254,7 +254,6 @@ class Drawing:
 
 
 BOX_WIDTH, BOX_HEIGHT = 150, 40
-_COLUMN, _LINE, _LANE = BOX_WIDTH + 30, BOX_HEIGHT + 16, 20
 
 
 def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing:
@@ -272,12 +271,15 @@ def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing
         neighbours[other].add(one)
     chosen = sorted(neighbours, key=lambda each: (-len(neighbours[each]), -rows.get(each, 0), each))[:DRAWN_MAX]
     weight = {each: -place for place, each in enumerate(chosen)}
-    edges = arranged(sorted((e for e in columns if {*e} <= {*chosen}), key=lambda e: (-weight[e[1]], -weight[e[0]])))
-    places = laid_out(edges)
+    joined = sorted((e for e in columns if {*e} <= {*chosen}), key=lambda e: (-weight[e[1]], -weight[e[0]]))
+    edges = without_detours(without_circles(joined))
+    heights = dict.fromkeys(chosen, BOX_HEIGHT)
+    grid = Grid(heights=heights, box_width=BOX_WIDTH, column=BOX_WIDTH + 30, gap=16, lane=20)
+    places = laid_out(edges, grid)
     if not places:
         return Drawing(boxes=(), arrows=(), width=0, height=0)
     arrows = []
-    for (one, other), bends in ((edge, bends_of(edge, places)) for edge in edges):
+    for (one, other), bends in ((edge, bends_of(edge, places, grid)) for edge in edges):
         text = ", ".join(f"{one}.{column}" for column in columns[one, other]) + f" → {other}.id"
         arrows.append(Arrow(text=text, path=curve(bends)))
     boxes = [Box(stream=s, rows=rows.get(s, 0), x=x, y=y) for s, (x, y) in places.items() if isinstance(s, str)]
@@ -285,82 +287,8 @@ def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing
         boxes=tuple(boxes),
         arrows=tuple(arrows),
         width=max(box.x for box in boxes) + BOX_WIDTH,
-        height=max(y + (BOX_HEIGHT if isinstance(place, str) else _LANE) for place, (_, y) in places.items()),
+        height=max(y + grid.height(place) for place, (_, y) in places.items()),
     )
-
-
-Edge = tuple[str, str]
-Place = str | tuple[Edge, int]
-"""A stream, or where an arrow passes a column on its way."""
-
-
-def arranged(edges: Iterable[Edge]) -> list[Edge]:
-    """Those edges, the first ones first, that close no circle, less those that follow from others."""
-    below: dict[str, set[str]] = defaultdict(set)
-
-    def reaches(start: str, end: str, *, direct: bool = True) -> bool:
-        return any(
-            (direct and each == end) or (each != end and reaches(each, end)) for each in below[start]
-        )  # fmt: skip
-
-    for one, other in edges:
-        if not reaches(other, one):
-            below[one].add(other)
-    return [(one, other) for one in below for other in sorted(below[one]) if not reaches(one, other, direct=False)]
-
-
-def laid_out(edges: Iterable[Edge]) -> dict[Place, tuple[int, int]]:
-    """Where the streams and the bends of arrows are: in columns, each stream right of all that it refers to."""
-    edges = list(edges)
-    rank: dict[str, int] = defaultdict(int)
-    for _ in edges:
-        for one, other in edges:
-            rank[one] = max(rank[one], rank[other] + 1)
-    layers: dict[int, list[Place]] = defaultdict(list)
-    for stream in sorted(rank):
-        layers[rank[stream]].append(stream)
-    joined: dict[Place, list[Place]] = defaultdict(list)
-    for edge in edges:
-        previous: Place = edge[1]
-        for column in range(rank[edge[1]] + 1, rank[edge[0]]):
-            layers[column].append((edge, column))
-            joined[edge, column].append(previous)
-            previous = (edge, column)
-        joined[edge[0]].append(previous)
-    places: dict[Place, tuple[int, int]] = {}
-    for column in sorted(layers):
-
-        def wanted(each: Place) -> float:
-            heights = [places[other][1] for other in joined[each]]
-            return sum(heights) / len(heights) if heights else 0.0
-
-        bottom = 0
-        for each in sorted(layers[column], key=lambda each: (wanted(each), str(each))):
-            y = max(bottom, round(wanted(each)))
-            places[each] = (column * _COLUMN, y)
-            bottom = y + (_LINE if isinstance(each, str) else _LANE)
-    return places
-
-
-def bends_of(edge: Edge, places: Mapping[Place, tuple[int, int]]) -> list[tuple[int, int]]:
-    """The points that an arrow goes through, from the left side of a box to the right side of another."""
-    start, end = places[edge[0]], places[edge[1]]
-    bends = [(start[0], start[1] + BOX_HEIGHT // 2)]
-    column = round(start[0] / _COLUMN) - 1
-    while (edge, column) in places:
-        x, y = places[edge, column]
-        bends += [(x + BOX_WIDTH, y + _LANE // 2), (x, y + _LANE // 2)]
-        column -= 1
-    return [*bends, (end[0] + BOX_WIDTH, end[1] + BOX_HEIGHT // 2)]
-
-
-def curve(bends: list[tuple[int, int]]) -> str:
-    """An SVG path through points that lie further and further left."""
-    path = f"M{bends[0][0]:.0f} {bends[0][1]:.0f}"
-    for (x, y), (to_x, to_y) in itertools.pairwise(bends):
-        middle = (x + to_x) / 2
-        path += f"C{middle:.0f} {y:.0f} {middle:.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
-    return path
 
 
 # Words

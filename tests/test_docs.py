@@ -33,7 +33,7 @@ PLUGINS = {plugin["name"]: plugin for kind in PROJECT["plugins"].values() for pl
 # What a reader makes or replaces: the names stand for the reader's own.
 READERS_OWN = {
     *("tap.json", "target.json", "state.json", "state.jsonl", "state.sql"),
-    *("sync.log", ".venv", ".env", ".gitignore"),
+    *("sync.log", ".venv", ".env", ".gitignore", "output/erd.svg"),
 }
 BUILT_IN = {"cd", "set", "."}
 
