@@ -7,6 +7,7 @@ died between its commit and its word that it had.
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -177,3 +178,38 @@ def test_a_table_that_somebody_locks(account, server, pipeline, proxy):
         refused, _ = writing.judge(another)  # one that waited may have been stored after its answer
     assert refused > CALLERS
     heals(pipeline, account, server.url)
+
+
+def test_a_server_that_stands_still(account, server, pipeline, proxy):
+    """Its connections are there, and nothing comes."""
+    with Writing(proxy) as writing, psycopg.connect(server.url, autocommit=True) as admin:
+        pids = admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).fetchall()
+        try:
+            for (pid,) in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(4)
+        finally:
+            for (pid,) in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert writing.wait_until_applied(time.monotonic()) < RECOVERY_SECONDS
+        refused, _ = writing.judge(admin)
+    assert refused > CALLERS
+    heals(pipeline, account, server.url)
+
+
+def test_a_place_where_no_server_answers(account, make_proxy):
+    """All get their answers, also those who come while it is not even known whose the tables are."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none?connect_timeout=3"
+        proxy = make_proxy(account, database_url=url, apply_timeout_seconds=PATIENCE_SECONDS)
+
+        def write(_):
+            began = time.monotonic()
+            answer = requests.post(f"{proxy}/api.stripe.com/v1/customers", auth=("sk_test_sandbox", ""), timeout=20)
+            assert (answer.status_code, answer.headers["Stripe-Proxy-Applied"]) == (200, "false")
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(40) as pool:
+            assert max(pool.map(write, range(80))) < PATIENCE_SECONDS + 1.5
