@@ -11,6 +11,7 @@ import logging
 import queue
 import random
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -158,6 +159,8 @@ class StripeClient:
         self.in_flight = 0
         self._told_retry = -1.0
         self.requests_sent = 0
+        self.sent_again = 0
+        self._sent_to: Counter[str] = Counter()
         self._start_workers()
 
     def _start_workers(self) -> None:
@@ -181,6 +184,11 @@ class StripeClient:
         """Return the seconds until a request to the endpoint may start."""
         with self._budget_lock:
             return self._budget.delay(endpoint, self._clock.monotonic())
+
+    def sent_to(self) -> dict[str, int]:
+        """Return how many requests were sent to each endpoint."""
+        with self._budget_lock:
+            return dict(self._sent_to)
 
     def submit(self, request: Request) -> None:
         """Start a request in the background, as soon as the budget allows. Its answer comes from `take`.
@@ -326,7 +334,9 @@ class StripeClient:
         )
 
     def _tell_retry(self, request: Request, error: Exception, tries: int, wait: float) -> None:
-        """Log a retry, at most one a second: when Stripe is away, all requests in flight say the same."""
+        """Count a retry and log it, at most one a second: when Stripe is away, all requests in flight say the same."""
+        with self._budget_lock:
+            self.sent_again += 1
         now = self._clock.monotonic()
         if now - self._told_retry >= 1.0:
             self._told_retry = now
@@ -350,6 +360,7 @@ class StripeClient:
             if self._budget.delay(endpoint, now) > 0:
                 return None
             self.requests_sent += 1
+            self._sent_to[endpoint] += 1
             return self._budget.reserve(endpoint, now)
 
     def _wait_for_budget(self, endpoint: str) -> Start:

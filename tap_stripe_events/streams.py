@@ -81,7 +81,7 @@ class StripeStream(Stream):
                     tap.hand_over(item)
         except TapError:
             self._told = True
-            tap.write_state()  # what the bookmarks say was delivered
+            tap.fail()
             raise
         tap.end_if_stopped()
 

@@ -13,7 +13,7 @@ Invariants:
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -195,7 +195,7 @@ class Run:
         self._wants_feed = feed
         self._feed_denied_at = 0.0
         self._delivered: dict[str, int] = {}
-        now = self._clock.monotonic()
+        now = self._began_at = self._clock.monotonic()
         self._next_poll = self._next_plan = self._next_hint = now
         self._next_whole = self._last_state = self._last_progress = now
         self._items = self._run()
@@ -250,7 +250,7 @@ class Run:
             self._plan()  # something was deleted meanwhile that takes rows along
             yield from self._list_what_is_due()
         self._warnings.say_not_set_up()
-        self._log_progress("Finished")
+        self.tell("Finished")
         yield from self._checkpoint()
         yield CaughtUp()
         if self._pace.poll_seconds is not None:
@@ -441,7 +441,7 @@ class Run:
         if told or (self._moved and since >= _STATE_SECONDS) or (self._following and since >= _IDLE_STATE_SECONDS):
             yield from self._checkpoint()
         if now - self._last_progress >= (_FOLLOW_PROGRESS_SECONDS if self._following else _PROGRESS_SECONDS):
-            self._log_progress("Following" if self._following and self._listing is None else "Reading")
+            self.tell("Following" if self._following and self._listing is None else "Reading")
 
     def _checkpoint(self) -> Iterator[Item]:
         if self._told:
@@ -528,21 +528,35 @@ class Run:
                 "%s: not read for %d objects, which vanished meanwhile or do not support it", child.path, count
             )
 
-    def _log_progress(self, what: str) -> None:
+    def tell(self, what: str) -> None:
+        """Log in one line what came of the run so far.
+
+        Args:
+            what: What it is at, or how it ends.
+        """
         self._last_progress = self._clock.monotonic()
-        rows = sum(self._delivered.values())
         largest = sorted(self._delivered.items(), key=lambda each: -each[1])[:4]
-        reasons = ", ".join(f"{reason} {count}" for reason, count in self._flight.reasons.most_common())
-        again = self._client.requests_sent - sum(self._flight.reasons.values())
+        reasons = "".join(f"{reason} {count}, " for reason, count in self._flight.reasons.most_common())
+        sent, again = self._client.requests_sent, self._client.sent_again
+        since = self._standings.since()
         _logger.info(
-            "%s: %d records of %d streams (%s) with %d requests (%s, others and tried again %d), %d streams to go%s",
+            "%s: %d records of %d streams (%s) with %d requests (%sothers %d, tried again %d), %d streams to go%s; "
+            "%s, %.1f s",
             what,
-            rows,
+            sum(self._delivered.values()),
             len(self._delivered),
             ", ".join(f"{stream} {count}" for stream, count in largest) or "nothing yet",
-            self._client.requests_sent,
-            reasons or "none yet",
+            sent,
+            reasons,
+            max(0, sent - again - sum(self._flight.reasons.values())),
             again,
             self._listing[0].to_go if self._listing is not None else 0,
             self._upcoming.progress(),
+            "no lag known" if since is None else f"lag {self._client.stripe_clock.second() - since} s",
+            self._last_progress - self._began_at,
         )
+
+    @property
+    def delivered(self) -> Mapping[str, int]:
+        """How many records of each stream there were."""
+        return self._delivered

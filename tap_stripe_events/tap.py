@@ -1,7 +1,6 @@
 """The tap: settings, discovery, `--test`, and the shared run that its streams pull from."""
 
 import copy
-import logging
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -28,6 +27,7 @@ from tap_stripe_events.identity import identify
 from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
+from tap_stripe_events.measures import Measures
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import PREVIEWS
@@ -193,8 +193,7 @@ class TapStripeEvents(Tap):
             super().__init__(*args, **kwargs)
         except ConfigValidationError as error:
             raise _without_key(error) from None
-        # The SDK times and counts stream by stream; ours are read together, so its figures would mislead.
-        self.metrics_logger.setLevel(logging.WARNING)
+        self._measures = Measures(self.metrics_logger, now=self.clock.monotonic())
 
     def discover_streams(self) -> Sequence[StripeStream]:
         """Return a stream for every object type that has a table."""
@@ -284,6 +283,8 @@ class TapStripeEvents(Tap):
         match item:
             case Checkpoint():
                 self.write_state()
+                if self._measures.is_due(self.clock.monotonic()):
+                    self._report()
             case Delivery():
                 self._stripe_stream(item.change.stream).deliver(item)
             case Activate():
@@ -303,15 +304,31 @@ class TapStripeEvents(Tap):
             for item in self.run.follow():
                 self.hand_over(item)
         except TapError:
-            self.write_state()  # what the bookmarks say was delivered
+            self.fail()
             raise
         self.end_if_stopped()
+
+    def fail(self) -> None:
+        """Take leave after an error: what the bookmarks say was delivered."""
+        self.write_state()
+        self.run.tell("Failed")
 
     def end_if_stopped(self) -> None:
         """End the process if a signal has stopped the run."""
         if self.run.exit_code is not None:
             self.write_state()
+            self.run.tell("Stopped")
             raise SystemExit(self.run.exit_code)
+
+    def report(self, *, succeeded: bool) -> None:
+        """Log the run's figures, at its end; nothing if none has begun."""
+        if self._run is not None:
+            self._report()
+            self._measures.end(now=self.clock.monotonic(), succeeded=succeeded)
+
+    def _report(self) -> None:
+        records, requests = self.run.delivered, self.client.sent_to()
+        self._measures.report(now=self.clock.monotonic(), records=records, requests=requests)
 
     def write_state(self) -> None:
         """Write STATE if it has changed since the last one."""
@@ -375,8 +392,13 @@ class TapStripeEvents(Tap):
                 validate_config=True,
             )
             tap.verifies = verify
-            tap.sync_all()
-            tap.follow()
+            succeeded = False
+            try:
+                tap.sync_all()
+                tap.follow()
+                succeeded = True
+            finally:
+                tap.report(succeeded=succeeded)
         except TapError as error:
             _fail(cls, error)
 

@@ -63,6 +63,15 @@ class Relation:
         return (*(column.name for column in self.parent.key[:-1]), self.reference)
 
 
+def counted(statement: str) -> str:
+    """An upsert of rows ``t`` that returns how many it has inserted and how many it has updated."""
+    returning = f"{statement} RETURNING t.xmax = 0 AS is_new"  # a row that replaces another one has its xmax
+    return (
+        f"WITH written AS ({returning}) "
+        "SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statements(Fragments):
     """The statements of one stream."""

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from target_postgres_stripe import drift, status, tables
-from target_postgres_stripe.apply import Relation, Statements
+from target_postgres_stripe.apply import Relation, Statements, counted
 from target_postgres_stripe.columns import quoted
 from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
 from target_postgres_stripe.refusals import failures
 from target_postgres_stripe.staging import copy_rows
+from target_postgres_stripe.tally import Kind, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,7 @@ class Loader:
         self._polled_at: datetime | None = None
         self._polled_at_written: datetime | None = None
         self._counting = CountingRounds()
+        self.tally = Tally()
         # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
         self._owns: dict[str, tuple[str, ...]] = {}
         self._forget()
@@ -179,12 +181,14 @@ class Loader:
                     self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
                 for relation in self._owned_by(shape):
                     self._counting.touch([relation.child.stream])
-                    if connection.execute(statements.take_along(relation, version)).rowcount:
+                    if self._delete(connection, relation.child, statements.take_along(relation, version)):
                         self._take_along_too(connection, relation.child)
-                for statement in statements.finish_sweep(version):
+                absent, *rest = statements.finish_sweep(version)
+                self._delete(connection, shape, absent)
+                for statement in rest:
                     connection.execute(statement)
             else:
-                connection.execute(statements.activate_version(version))
+                self._delete(connection, shape, statements.activate_version(version))
 
     def commit(self, state: Mapping[str, Any] | None) -> None:
         """Commit everything that was staged, with the STATE that covers it."""
@@ -252,6 +256,7 @@ class Loader:
             with contextlib.suppress(psycopg.OperationalError):  # the session is lost, and with it the transaction
                 self._session.rollback()
         self._in_transaction = False
+        self.tally.rollback()
         self._forget()
 
     def close(self) -> None:
@@ -285,6 +290,7 @@ class Loader:
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         connection.commit()
+        self.tally.commit()
         self._in_transaction = False
         self._has_committed = True
 
@@ -366,11 +372,12 @@ class Loader:
         statements = self._stage_of(connection, shape)
         copy_rows(connection, statements.copy(), shape, rows)
         if not shape.key:
-            connection.execute(statements.append())
+            self.tally.add(shape.stream, Kind.CREATED, connection.execute(statements.append()).rowcount)
         elif not shape.ordered:
-            connection.execute(statements.upsert())
+            written = self._write(connection, shape, statements.upsert())
+            self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - written)
             if self._hard_delete and any(row.deleted for row in rows):
-                connection.execute(statements.remove_deleted())
+                self._delete(connection, shape, statements.remove_deleted())
         else:
             self._apply_ordered(connection, statements, rows)
         staged = self._staged_rows.get(shape.stream, 0) + len(rows)
@@ -387,18 +394,20 @@ class Loader:
         if shape.stream in self._mended and any(row.version is None and not row.fills_gap for row in rows):
             connection.execute(drift_statements(statements).forget_announced())
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
+        written = 0
         if changes:
-            written = connection.execute(statements.apply_changes()).rowcount
+            written = self._write(connection, shape, statements.apply_changes())
             if written < changes:
                 connection.execute(statements.advance_as_of())
         if any(row.fills_gap and not row.deleted for row in rows):
-            connection.execute(statements.fill_gaps())
+            written += self._write(connection, shape, statements.fill_gaps())
         if any(row.deleted for row in rows):
             if self._hard_delete:
-                connection.execute(statements.remove())
+                written += self._delete(connection, shape, statements.remove())
                 connection.execute(statements.leave_tombstones())
             else:
-                connection.execute(statements.mark_deleted())
+                written += self._delete(connection, shape, statements.mark_deleted())
+        self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - written)
         if swept:
             connection.execute(statements.note_sightings())
         self._apply_lists(connection, statements, rows)
@@ -413,16 +422,29 @@ class Loader:
             for relation in self._relations_of_parent(shape):
                 if relation.child.stream in brought:
                     self._counting.touch([relation.child.stream])
-                    if connection.execute(statements.enforce_lists_on_children(relation)).rowcount:
+                    if self._delete(connection, relation.child, statements.enforce_lists_on_children(relation)):
                         self._take_along_too(connection, relation.child)
         for relation in self._relations_of_child(shape):
-            connection.execute(statements.enforce_lists_on_staged(relation))
+            self._delete(connection, shape, statements.enforce_lists_on_staged(relation))
 
     def _take_along_too(self, connection: psycopg.Connection[Any], shape: TableShape) -> None:
         """After rows of a stream have gone with their parents, let their own children go."""
         for relation in self._owned_by(shape):
             self._counting.touch([relation.child.stream])
-            connection.execute(self._statements(shape).take_along_too(relation))
+            self._delete(connection, relation.child, self._statements(shape).take_along_too(relation))
+
+    def _write(self, connection: psycopg.Connection[Any], shape: TableShape, statement: str) -> int:
+        """Run a statement that inserts or updates rows of a stream; return how many."""
+        created, updated = connection.execute(counted(statement)).fetchone() or (0, 0)
+        self.tally.add(shape.stream, Kind.CREATED, created)
+        self.tally.add(shape.stream, Kind.UPDATED, updated)
+        return int(created + updated)
+
+    def _delete(self, connection: psycopg.Connection[Any], shape: TableShape, statement: str) -> int:
+        """Run a statement that deletes rows of a stream, or marks them as deleted; return how many."""
+        deleted = connection.execute(statement).rowcount
+        self.tally.add(shape.stream, Kind.DELETED, deleted)
+        return deleted
 
     def _register_children(self, connection: psycopg.Connection[Any], shape: TableShape, brought: set[str]) -> None:
         known = self._children.get(shape.stream, set())

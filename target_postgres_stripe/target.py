@@ -11,7 +11,6 @@ sink by sink.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -32,6 +31,7 @@ from target_postgres_stripe.columns import NAME_BYTES_MAX, TABLE_VERSION
 from target_postgres_stripe.connection import connect, connection_string
 from target_postgres_stripe.errors import RecordRefusedError, SettingsError, TargetError
 from target_postgres_stripe.load import Loader
+from target_postgres_stripe.measures import Measures
 from target_postgres_stripe.reader import LineReader
 from target_postgres_stripe.sinks import PostgresSink
 from target_postgres_stripe.text import storable
@@ -133,8 +133,7 @@ class TargetPostgresStripe(Target):
         # A setting that is null is one that is not set, so that its default counts.
         settings = {name: value for name, value in (config or {}).items() if value is not None}
         super().__init__(config=settings, message_reader=self._reader, **options)
-        # The SDK's counts are of what its sinks take; ours take records past it, so the counts would say 0.
-        self.metrics_logger.setLevel(logging.WARNING)
+        self._measures = Measures(self.metrics_logger)
         common: Any = {
             "connect": self.connect,
             "schema": schema_name(self.config["default_target_schema"]),
@@ -163,6 +162,8 @@ class TargetPostgresStripe(Target):
         self._record_encoder = msgspec.json.Encoder(decimal_format="number")
         # How many records of each stream went there.
         self._mapped: Counter[str] = Counter()
+        self._began_at = self.monotonic()
+        self._told = False
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -313,6 +314,7 @@ class TargetPostgresStripe(Target):
             self._stage_all()  # also the tables of streams that had no rows
             self.loader.commit(None)
         self.loader.finish()
+        self.tell("Finished")
         for sink in self._sinks:
             sink.clean_up()
         self.close()
@@ -409,6 +411,19 @@ class TargetPostgresStripe(Target):
         """Open a session in the database that the settings name."""
         return connect(connection_string(self.config))
 
+    def tell(self, how: str) -> None:
+        """Log in one line what was committed, once, however the run ends.
+
+        Args:
+            how: How it ends.
+        """
+        if self._told or isinstance(self.loader, Verification):
+            return
+        self._told = True
+        seconds = self.monotonic() - self._began_at
+        self.logger.info("%s: %s in %.1f s", how, self.loader.tally, seconds)
+        self._measures.tell(self.loader.tally, seconds=seconds, succeeded=how == "Finished")
+
     def close(self) -> None:
         """End the session; what was not committed is undone."""
         self.loader.close()
@@ -459,14 +474,17 @@ class TargetPostgresStripe(Target):
                 click.echo(report)
                 sys.exit(0 if report.is_clean else 1)
         except (TargetError, SingerSDKError, InvalidInputLine) as error:
+            target.tell("Failed")  # first, so that the reason is what the log ends with
             cls.logger.error("%s", error)  # noqa: TRY400 - the same
             sys.exit(1)
         except BrokenPipeError:
+            target.tell("Failed")
             cls.logger.error("Nobody reads the STATE that is printed, so nothing more is stored.")  # noqa: TRY400 - the same
             # What is still buffered would fail again when the interpreter flushes it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         finally:
+            target.tell("Ended early")
             target.close()
 
 

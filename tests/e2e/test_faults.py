@@ -1,5 +1,6 @@
 """A Stripe that has bad moments: the run goes on and nothing is lost."""
 
+import re
 import socket
 
 import pytest
@@ -67,6 +68,9 @@ def test_a_stripe_that_never_answers_ends_the_run_clearly_and_the_next_run_compl
         assert "Run again" in last
         assert "sk_test_sandbox" not in outcome.logs
     assert outcomes["/v1/account"].states == []
+    [summary] = [each for each in outcomes["/v1/charges"].tap_log.splitlines() if " Failed: " in each]
+    assert re.search(r"Failed: [1-9]\d* records of .*, tried again [1-9]", summary)
+    assert '"sync_duration"' in outcomes["/v1/charges"].tap_log
     account.clear_faults()
     account.let_time_pass()
     again = failing.run()

@@ -70,6 +70,7 @@ class StandInStripe:
         self._random = random.Random(seed)
         self.held: set[str] = set()  # paths whose answers are made at once, and do not arrive
         self._waiting: deque[tuple[Request, int, Answer | None]] = deque()
+        self.sent_again = 0
         self._shown_at: dict[str, int] = {}  # event id → the second in which it shows in the feed
         self._created: dict[str, int] = {}  # event id → its own second
 
