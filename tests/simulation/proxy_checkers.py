@@ -88,6 +88,9 @@ class Truth:
 class WrittenThrough:
     """What Stripe answered through the proxy is there at once, and nothing of an earlier second undoes it.
 
+    Where several things happened to an object within a second, one may be shown in the place of a later one for a
+    while: whole seconds do not tell their order. Then only the as-of is asked for.
+
     Args:
         connection: A session in the database.
         truth: What Stripe has.
@@ -97,6 +100,7 @@ class WrittenThrough:
         self._connection = connection
         self._truth = truth
         self._written: dict[Object, Had] = {}
+        self._requests: dict[tuple[Object, int], set[str | None]] = {}
 
     def performed(self, call: Call, types: frozenset[str]) -> None:
         """Note what Stripe had when it answered a call."""
@@ -106,6 +110,8 @@ class WrittenThrough:
         body = msgspec.json.decode(exchange.response.body)
         found = (which for each in _objects(body) if (which := _identity(each)) is not None and which[0] in types)
         call.told = tuple(self._truth.had(each, call.request_id) for each in dict.fromkeys(found))
+        for had in call.told if call.asked.method != "GET" else ():
+            self._requests.setdefault((had.object, had.at), set()).add(had.request)
 
     def stored(self, call: Call, types: frozenset[str]) -> Iterator[str]:
         """Check that what a call's answer told is in the tables; ``types`` are those that have one."""
@@ -120,13 +126,17 @@ class WrittenThrough:
                 del self._written[which]
                 continue
             problem = self._problem(which, had, at_least=None)
-            if problem is not None and not self._truth.others_told(had):
+            if problem is not None and not self._is_ambiguous(had):
                 yield f"a write of {which} at {had.at} by {had.request} was undone: {problem}"
                 del self._written[which]
 
+    def _is_ambiguous(self, had: Had) -> bool:
+        """Whether more than one thing happened to an object in that second."""
+        return len(self._requests.get((had.object, had.at), ())) > 1 or self._truth.others_told(had)
+
     def _check(self, call: Call, had: Had) -> Iterator[str]:
         is_read, doubted = call.asked.method == "GET", call.answered is None or call.answered.replayed
-        unchanged = self._truth.line(had.object) == had.line
+        unchanged = self._truth.line(had.object) == had.line and not self._is_ambiguous(had)
         end = datetime.fromtimestamp(had.at, UTC) + timedelta(milliseconds=999)
         row = self._row(had.object)
         if is_read and row is not None and row["_sdc_as_of"] >= end:
