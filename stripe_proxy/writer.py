@@ -119,8 +119,9 @@ class Transactions:
         if self._loader is None:
             try:
                 loader = Loader(
-                    connect=self._connect, schema=self._schema, hard_delete=self._hard_delete, reader_role=None
-                )
+                    connect=self._connect, schema=self._schema, hard_delete=self._hard_delete, reader_role=None,
+                    writes=True,
+                )  # fmt: skip
                 loader.open()
             except TargetError:
                 self._away_until = self._clock.monotonic() + _AWAY_SECONDS

@@ -304,8 +304,14 @@ class Statements(Fragments):
             condition=f's."_sdc_children" ? {literal(child.stream)} AND {reference}',
         )
 
-    def enforce_lists_on_staged(self, relation: Relation) -> str:
-        """Delete those of the staged children that the list of their parent does not name."""
+    def enforce_lists_on_staged(self, relation: Relation, *, writes: bool) -> str:
+        """Delete those of the staged children that the list of their parent does not name.
+
+        Args:
+            relation: Whose list it is.
+            writes: The staged rows are what writes were answered, in their order: one that is as of the list's own
+                moment is taken to be the later one. (Two reads of a second have whole seconds; they are not.)
+        """
         parent_key = json_array(f"s.{quoted(column)}" for column in relation.parent_columns)
         return self.enforce(
             relation,
@@ -313,15 +319,17 @@ class Statements(Fragments):
             f"ON l.stream = {literal(relation.parent.stream)} AND l.key = {parent_key}",
             condition=f"{self._same_key()} AND "
             + " AND ".join(f"t.{quoted(column)} = s.{quoted(column)}" for column in relation.parent_columns),
+            writes=writes,
         )
 
-    def enforce(self, relation: Relation, *, driver: str, condition: str) -> str:
+    def enforce(self, relation: Relation, *, driver: str, condition: str, writes: bool = False) -> str:
         """Delete the children ``t`` that a list ``l`` does not name.
 
         Args:
             relation: Whose list it is; ``self`` are the child's statements.
             driver: The tables that bring ``l``, as of a FROM clause.
             condition: Which of them belong to which ``t``.
+            writes: Rows that are as of the list's own moment stay, unless both were read.
         """
         list_of_child = f"l.lists->{literal(relation.child.stream)}"
         listed_as_of = f"({list_of_child}->>'as_of')::timestamptz"
@@ -330,6 +338,10 @@ class Statements(Fragments):
             f"{condition} AND t.\"_sdc_as_of\" <= {listed_as_of} AND NOT {list_of_child}->'ids' ? {element} "
             f"AND {listed_as_of} >= {self._sighting('t')} AND {listed_as_of} >= {self._floor}"
         )
+        if writes:
+            absent += (
+                f' AND (t."_sdc_as_of" < {listed_as_of} OR t."_sdc_as_of" = date_trunc(\'second\', t."_sdc_as_of"))'
+            )
         return self._gone(f"{self._table} AS t", driver, absent, listed_as_of)
 
     # Parts.

@@ -47,7 +47,7 @@ class Loader:
     """Writes the rows of all streams of a run.
 
     Mutable state: the session, whether a transaction is open, and what this run knows of the schema's tables. One
-    thread at a time.
+    thread at a time. With ``writes`` the rows are not what a sync has found but what writes were answered.
     """
 
     def __init__(
@@ -57,11 +57,13 @@ class Loader:
         schema: str,
         hard_delete: bool,
         reader_role: str | None,
+        writes: bool = False,
     ) -> None:
         self._connect = connect
         self._schema = schema
         self._hard_delete = hard_delete
         self._reader_role = reader_role
+        self._writes = writes
         # The session, whether a transaction that may write is open, and what the last commit recorded.
         self._session: psycopg.Connection[Any] | None = None
         self._in_transaction = False
@@ -425,7 +427,7 @@ class Loader:
                     if self._delete(connection, relation.child, statements.enforce_lists_on_children(relation)):
                         self._take_along_too(connection, relation.child)
         for relation in self._relations_of_child(shape):
-            self._delete(connection, shape, statements.enforce_lists_on_staged(relation))
+            self._delete(connection, shape, statements.enforce_lists_on_staged(relation, writes=self._writes))
 
     def _take_along_too(self, connection: psycopg.Connection[Any], shape: TableShape) -> None:
         """After rows of a stream have gone with their parents, let their own children go."""

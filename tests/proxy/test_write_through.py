@@ -1,5 +1,6 @@
 """What Stripe answered through the proxy can be read from Postgres at once."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -67,14 +68,48 @@ def test_embedded_lists_are_rows(proxy, make_stripe, rows):
     assert found == [(item.id, item.price.id)]
 
 
-@pytest.mark.xfail(strict=True, reason="a list as of the same moment that does not name a child deletes it")
-def test_a_child_that_is_written_in_the_second_of_its_parents_last_list_is_there(proxy, make_stripe, rows):
-    client = make_stripe(proxy)
+@pytest.fixture
+def make_storing(sandbox, claim, make_proxy):
+    """Makes proxies that mark what is deleted, or remove it."""
+    claim(sandbox.account.id)
+    return lambda **settings: make_proxy(sandbox, **settings)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+def test_a_child_that_is_written_in_the_second_of_its_parents_last_list_is_there(
+    make_storing, make_stripe, rows, hard_delete
+):
+    client = make_stripe(make_storing(hard_delete=hard_delete))
     subscription = subscription_of(client)  # its answer lists the items that it had then
     price = {"currency": "eur", "product": client.v1.products.create({"name": "More"}).id, "unit_amount": 5}
     more = client.v1.prices.create({**price, "recurring": {"interval": "month"}})
     item = client.v1.subscription_items.create({"subscription": subscription.id, "price": more.id})
-    assert rows("SELECT _sdc_deleted_at FROM stripe.subscription_item WHERE id = %s", item.id) == [(None,)]
+    there = "SELECT count(*) FROM stripe.subscription_item WHERE id = %s AND _sdc_deleted_at IS NULL"
+    assert rows(there, item.id) == [(1,)]
+    client.v1.subscriptions.update(subscription.id, {"metadata": {"a": "1"}})  # which lists both
+    assert rows(there, item.id) == [(1,)]
+    client.v1.subscription_items.delete(item.id)
+    assert rows(there, item.id) == [(0,)]
+    client.v1.subscriptions.update(subscription.id, {"metadata": {"a": "2"}})
+    assert rows(there, item.id) == [(0,)]
+    first = subscription["items"].data[0].id
+    assert rows(there, first) == [(1,)]
+
+
+def test_a_child_that_is_read_in_the_second_of_its_parents_last_list_is_not_taken_for_a_later_one(
+    proxy, make_stripe, rows, database
+):
+    client = make_stripe(proxy)
+    subscription = subscription_of(client)
+    (item,) = subscription["items"].data
+    with psycopg.connect(database) as session:  # as if a sync had read, in this second, that it is gone
+        session.execute("UPDATE stripe.subscription_item SET _sdc_as_of = date_trunc('second', _sdc_as_of)")
+        (second,) = session.execute("SELECT _sdc_as_of FROM stripe.subscription_item").fetchone()
+        listed = {"subscription_item": {"ids": {}, "as_of": second.isoformat()}}
+        session.execute("UPDATE stripe._children SET lists = %s", [json.dumps(listed)])
+    client.v1.subscription_items.retrieve(item.id)
+    there = "SELECT count(*) FROM stripe.subscription_item WHERE _sdc_deleted_at IS NULL"
+    assert rows(there) == [(0,)]
 
 
 def test_what_the_caller_had_expanded_is_a_row_too(proxy, make_stripe, rows):
