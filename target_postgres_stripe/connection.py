@@ -123,10 +123,11 @@ def connect(connection_text: str, *, patient: bool = True) -> psycopg.Connection
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the server answered and will answer the same again (wrong password, no such database)."""
-    return "FATAL" in str(error) and not re.search(
-        r"starting up|shutting down|recovery|too many|remaining connection", str(error)
-    )
+    """Whether it would be the same again: a wrong password, no such database, a certificate that is not trusted."""
+    text = str(error)
+    if re.search(r"certificate|does not support SSL", text):
+        return True
+    return "FATAL" in text and not re.search(r"starting up|shutting down|recovery|too many|remaining connection", text)
 
 
 def tell_waiting(details: Mapping[str, Any]) -> None:

@@ -2,6 +2,6 @@
 
 import fuzzing
 
-pytest_plugins = ["fix_postgres", "fix_sandbox", "fix_target", "fix_proxy"]
+pytest_plugins = ["fix_postgres", "fix_tls", "fix_sandbox", "fix_target", "fix_proxy"]
 
 fuzzing.load_profile()
