@@ -14,8 +14,7 @@ from psycopg import sql
 from stripe_words import TABLES
 
 from tap_stripe_events.changes import schema as stored_schema
-from tap_stripe_events.families import names_by_stream
-from tap_stripe_events.references import references
+from tap_stripe_events.references import described_streams, references
 from target_postgres_stripe.connection import connection_string
 from target_postgres_stripe.errors import TargetError
 
@@ -75,7 +74,7 @@ def _table(connection: psycopg.Connection[Any], schema: str, stream: str, filled
         for column, kind, is_key, text in connection.execute(_COLUMNS, (name,)).fetchall()
     ]
     described = connection.execute("SELECT obj_description(to_regclass(%s))", (name,)).fetchone()
-    known = names_by_stream().get(stream)
+    known = described_streams().get(stream)
     return Table(
         name=filled[stream],
         area=stored_schema(known)["x-area"] if known else OTHERS,

@@ -8,9 +8,9 @@ from typing import Any
 
 from stripe_words import TABLES
 
-from tap_stripe_events.changes import schema, singer_schema
-from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import StripeObject, stream_name
+from tap_stripe_events.changes import schema, singer_schema, table_entry
+from tap_stripe_events.objects import stream_name
+from tap_stripe_events.references import described_streams
 from target_postgres_stripe.columns import table_shape
 
 
@@ -69,7 +69,7 @@ class MapTable:
 
 def tables() -> tuple[MapTable, ...]:
     """Every table that the tap has a stream for, by name."""
-    return tuple(sorted((_table(each) for each in STRIPE_OBJECTS.values()), key=lambda table: table.name))
+    return tuple(_table(stream, name) for stream, name in sorted(described_streams().items()))
 
 
 def by_area() -> dict[str, list[MapTable]]:
@@ -81,9 +81,9 @@ def by_area() -> dict[str, list[MapTable]]:
     return found
 
 
-def _table(stripe_object: StripeObject) -> MapTable:
-    stored = schema(stripe_object.name)
-    shape = table_shape(stripe_object.stream, singer_schema(stripe_object.name), stripe_object.key, metadata=True)
+def _table(stream: str, name: str) -> MapTable:
+    stored = schema(name)
+    shape = table_shape(stream, singer_schema(name), table_entry(name).key, metadata=True)
     comments = dict(shape.comments)
     properties: dict[str, dict[str, Any]] = stored["properties"]
     return MapTable(

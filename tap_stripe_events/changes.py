@@ -219,7 +219,11 @@ def schema(name: str) -> dict[str, Any]:
         invoice = {column: each for column, each in schema("invoice")["properties"].items() if column != "id"}
         extra = {EXTRA: invoice.pop(EXTRA)}
         more = {
-            "subscription_id": {"type": ["string", "null"], "description": _WHAT_THE_SUBSCRIPTION_IS},
+            "subscription_id": {
+                "type": ["string", "null"],
+                "x-references": ["subscription"],
+                "description": _WHAT_THE_SUBSCRIPTION_IS,
+            },
             "lines": {"type": ["object", "null"], "description": _WHAT_THE_LINES_ARE},
         }
         whose = PREVIEWS[name].key[0].removesuffix("_id")
@@ -227,7 +231,7 @@ def schema(name: str) -> dict[str, Any]:
             f"The invoice that a {whose} would get next, as Stripe computed it on request; it has no id yet. "
             "Columns are as in table invoice."
         )
-        return {"type": "object", "description": description, "properties": {**invoice, **more, **extra}}
+        return {**schema("invoice"), "description": description, "properties": {**invoice, **more, **extra}}
     text = files("tap_stripe_events").joinpath("schemas", f"{stream_name(name)}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
@@ -256,7 +260,7 @@ _WHAT_AS_OF_IS = (
     "The latest moment, on Stripe's clock, that the row is known to reflect; nothing older overwrites it. "
     "0001-01-01: known only from inside another object."
 )
-_WHAT_THE_SUBSCRIPTION_IS = "The subscription it is for. Refers to subscription.id."
+_WHAT_THE_SUBSCRIPTION_IS = "The subscription it is for. References subscription.id."
 _WHAT_THE_LINES_ARE = "All lines: a Stripe list as JSON, with the lines in its data, as Stripe sent them."
 _WHAT_DELETED_AT_IS = "When the object was gone; the other columns keep their last values."
 

@@ -6,6 +6,13 @@ from types import MappingProxyType
 
 from tap_stripe_events.changes import schema
 from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.objects import PREVIEWS
+
+
+@cache
+def described_streams() -> Mapping[str, str]:
+    """Return every stream, and the object type or kind of preview that its schema is of."""
+    return MappingProxyType(dict(names_by_stream()) | {name: name for name in PREVIEWS})
 
 
 @cache
@@ -14,7 +21,7 @@ def references() -> Mapping[tuple[str, str], tuple[str, ...]]:
     return MappingProxyType(
         {
             (stream, column): tuple(each["x-references"])
-            for stream, name in names_by_stream().items()
+            for stream, name in described_streams().items()
             for column, each in schema(name)["properties"].items()
             if "x-references" in each
         }

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tap_stripe_events.changes import schema, singer_schema
+from tap_stripe_events.changes import schema, singer_schema, table_entry
 from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.objects import stream_name
+from tap_stripe_events.objects import PREVIEWS, stream_name
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "schema.md").read_text(encoding="utf-8")
 DBML = (DOCS / "schema.dbml").read_text(encoding="utf-8")
-STREAMS = {stream_name(name): name for name in STRIPE_OBJECTS}
+STREAMS = {stream_name(name): name for name in (*STRIPE_OBJECTS, *PREVIEWS)}
 
 
 def areas() -> dict[str, tuple[str, str]]:
@@ -55,10 +55,22 @@ def test_a_diagram_is_small_enough_to_read_and_what_it_joins_is_in_it(area):
     for stream, columns in drawn.items():
         properties = schema(STREAMS[stream])["properties"]
         for kind, column, keys in columns:
-            assert ("PK" in keys) == (column in STRIPE_OBJECTS[STREAMS[stream]].key)
+            assert ("PK" in keys) == (column in table_entry(STREAMS[stream]).key)
             assert ("FK" in keys) == ("x-references" in properties[column])
             of = properties[column].get("x-references", [])
             assert kind == "text" or kind in of or kind == f"one_of_{len(of)}"
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_a_table_that_is_not_drawn_has_its_references_beside_it(area):
+    diagram, table = AREAS[area]
+    joined = {name for one, other in relations(diagram) if one != other for name in (one, other)}
+    assert set(boxes(diagram)) == joined
+    for stream, text in re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE):
+        if stream not in joined:
+            for column, each in schema(STREAMS[stream])["properties"].items():
+                for of in each.get("x-references", ()):
+                    assert re.search(rf"`{column}` → [^→]*`{of}`", text), (stream, column)
 
 
 @pytest.mark.parametrize("area", AREAS)
@@ -92,7 +104,7 @@ def test_every_reference_of_the_file_for_tools_is_of_a_table_that_has_such_a_key
     assert len(found) == DBML.count("\nRef: ") > 200
     for stream, column, of in found:
         assert column in columns[stream]
-        assert STRIPE_OBJECTS[STREAMS[of]].key == ("id",)
+        assert table_entry(STREAMS[of]).key == ("id",)
     assert ("charge", "customer_id", "customer") in found
     assert not [each for each in found if each[:2] == ("balance_transaction", "source_id")]  # one of many: in its note
 
@@ -105,7 +117,7 @@ def test_every_table_is_in_one_group_of_the_file_for_tools():
 
 def test_the_queries_of_the_page_run(load, connection):
     schemas = [
-        {"type": "SCHEMA", "stream": stream, "schema": singer_schema(name), "key_properties": STRIPE_OBJECTS[name].key}
+        {"type": "SCHEMA", "stream": stream, "schema": singer_schema(name), "key_properties": table_entry(name).key}
         for stream, name in STREAMS.items()
     ]
     load(*(json.dumps(each) + "\n" for each in schemas))
