@@ -71,7 +71,7 @@ class Callers:
         self._random = random
         spec = self._account.spec
         self._paths = {each.path: each.object for each in spec.retrieves if "{" in each.path}
-        lists = {path: each.objects[0] for each in spec.lists for path in (each.path,)}
+        lists = {each.path: each.objects[0] for each in spec.lists if not each.required}
         self._lists = [path for path, name in lists.items() if "{" not in path and history.wants(name)]
         wanted = [each for each in spec.writes if each.object is not None and history.wants(each.object)]
         self._changes = [each for each in wanted if each.method == "post" and self._paths.get(each.path) == each.object]
@@ -217,7 +217,12 @@ class Callers:
         if object_type not in self._account.spec.objects:
             return []
         fields = self._account.spec.fields(object_type)
-        return [name for name, each in fields.items() if each.type == "expandable"]
+        return [name for name, each in fields.items() if each.type == "expandable" and self._lives(each.objects)]
+
+    def _lives(self, types: Iterable[str]) -> bool:
+        """Whether what is expanded is there, or a stub says that it is not: else the sandbox shows it as it was."""
+        account = self._account
+        return not any(account.store.table(each).gone and "deleted" not in account.spec.fields(each) for each in types)
 
 
 def _form_of(asked: Asked) -> str:
