@@ -282,11 +282,11 @@ class App:
         loop = asyncio.get_running_loop()
 
         def on_tie() -> None:  # also when nobody waits any more
-            if self._client is not None:
-                loop.call_soon_threadsafe(lambda: self._ties.note(found, time.monotonic(), tries=tries))
+            loop.call_soon_threadsafe(lambda: self._ties.note(found, time.monotonic(), tries=tries))
 
+        may_tie = not found.is_read and self._client is not None  # a read is not worth another one
         for begin in range(0, len(changes), size):
-            await asyncio.wrap_future(self._writer.store(changes[begin : begin + size], on_tie))
+            await asyncio.wrap_future(self._writer.store(changes[begin : begin + size], on_tie if may_tie else None))
 
     async def _settle_ties(self) -> None:
         """Read again what was tied, when its second has passed."""

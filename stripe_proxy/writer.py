@@ -53,12 +53,13 @@ class Job:
 
     Attributes:
         changes: The changes.
-        on_tie: Called when they are stored, and one of them was as of the very moment of what was there.
+        on_tie: Called when they are stored, and one of them was as of the very moment of what was there; without it
+            nobody looks.
         stored: Done when they are stored. It may be given up before.
     """
 
     changes: Sequence[Change]
-    on_tie: Callable[[], None]
+    on_tie: Callable[[], None] | None = None
     stored: Future[None] = field(default_factory=Future)
 
 
@@ -107,7 +108,7 @@ class Transactions:
                     job.stored.set_exception(NotAppliedError(reason=_in_short(error)))
         else:
             for number, job in enumerate(jobs):
-                if number in tied:
+                if number in tied and job.on_tie is not None:
                     job.on_tie()
                 if job.stored.running():
                     job.stored.set_result(None)
@@ -135,7 +136,9 @@ class Transactions:
         tied: set[int] = set()
         for stream, of_stream in rows.items():
             self._loader.announce(_shape(stream))
-            tied |= self._tied(stream, of_stream)
+            dated = [(job, row) for job, row in of_stream if jobs[job].on_tie is not None and not row.fills_gap]
+            if dated:
+                tied |= self._tied(stream, dated)
             batch = Batch()
             for _, row in of_stream:
                 batch.add(row)
@@ -146,12 +149,9 @@ class Transactions:
     def _tied(self, stream: str, rows: Sequence[tuple[int, Row]]) -> set[int]:
         """Return the jobs with a row that is as of the very moment of what is stored, or of another job's."""
         assert self._loader is not None  # noqa: S101 - called in a transaction
-        dated = [(job, row) for job, row in rows if not row.fills_gap]
-        if not dated:
-            return set()
-        known = self._loader.tied(_shape(stream), [row for _, row in dated])
+        known = self._loader.tied(_shape(stream), [row for _, row in rows])
         of_moment: dict[tuple[tuple[str, ...], str | None], set[int]] = {}
-        for job, row in dated:
+        for job, row in rows:
             of_moment.setdefault((row.key, row.as_of), set()).add(job)
         return {job for (key, _), jobs in of_moment.items() if key in known or len(jobs) > 1 for job in jobs}
 
@@ -197,7 +197,7 @@ class Writer:
         self._thread.join()
         self._transactions.close()
 
-    def store(self, found: Sequence[Change], on_tie: Callable[[], None] = lambda: None) -> Future[None]:
+    def store(self, found: Sequence[Change], on_tie: Callable[[], None] | None = None) -> Future[None]:
         """Store changes; what comes out is an error, if they could not be.
 
         Args:

@@ -5,8 +5,9 @@ only repeats what it answered before, the object is read again with the sync's o
 answer does. Child lists that would have to be asked for are left to the feed.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from stripe_proxy.answers import Answered, Told, is_expand, told
@@ -25,7 +26,8 @@ from tap_stripe_events.units import Cause, Unit
 _REASON = "writes through the proxy"
 
 
-def stored_types(streams: Collection[str]) -> frozenset[str]:
+@lru_cache(maxsize=8)
+def stored_types(streams: frozenset[str]) -> frozenset[str]:
     """Return the object types that have tables, given the streams that a sync has bookmarks of; none: all of them."""
     return frozenset(names_by_stream()[each] for each in streams if each in names_by_stream()) or frozenset(
         STRIPE_OBJECTS
