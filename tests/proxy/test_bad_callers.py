@@ -132,6 +132,17 @@ def test_a_caller_that_asks_first_is_told_to_go_on(upstream, proxy):
     assert upstream.requests[0].endswith(b"\r\n\r\nbody")
 
 
+def test_a_connection_that_rests_for_some_seconds_can_be_used_again(upstream, proxy):
+    """Else it is closed when a request is on its way to it, and nobody knows whether Stripe has performed that."""
+    request = b"GET /api.stripe.com/v1/x HTTP/1.1\r\nHost: p\r\n\r\n"
+    with connected(proxy) as connection:
+        connection.sendall(request)
+        until(connection, b"ok")
+        time.sleep(6)
+        connection.sendall(request)
+        until(connection, b"ok")
+
+
 # Many
 
 
