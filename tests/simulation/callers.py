@@ -21,6 +21,7 @@ from stripe_sandbox.announcements import (
     SILENT,
     kinds_of,
 )
+from stripe_sandbox.due import due_at
 from stripe_sandbox.families import event_type
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 _TRIED = 12
-_FEW = 5
+_AGE_IN_SILENCE = frozenset({"coupon", "file_link", "promotion_code"})
 
 Form = list[tuple[str, str]]
 
@@ -179,13 +180,16 @@ class Callers:
         table = self._account.store.table(object_type)
         if near is not None and near[0] == object_type and near[1] in table.records:
             record = table.records[near[1]]
-            return None if loose and self._history.variations.is_held(record) else record
+            return None if loose and not self._is_free(record) else record
         keys = self._random.sample(list(table.records), min(len(table.records), _TRIED))
-        fit = (each for each in map(table.records.__getitem__, keys) if not loose or not self._is_held(each))
+        fit = (each for each in map(table.records.__getitem__, keys) if not loose or self._is_free(each))
         return next(fit, None)
 
-    def _is_held(self, record: Record) -> bool:
-        return self._history.variations.is_held(record)
+    def _is_free(self, record: Record) -> bool:
+        """Whether it may change: none holds it, and a request would not have its time pass, in silence or at once."""
+        due = due_at(record)
+        ages = due is not None and (record.object in _AGE_IN_SILENCE or due <= self._account.now())
+        return not ages and not self._history.variations.is_held(record)
 
     def key(self, object_type: str, fits: Callable[[Record], bool] = lambda _: True) -> str:
         """The id of an object of a type, ``none`` if there is none that fits."""
