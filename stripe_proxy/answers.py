@@ -211,8 +211,8 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[Json]:
         if isinstance(value, list):
             rest = path[position + 1 :]
             for each in value:
-                if isinstance(each, dict) and _is_whole(each):
-                    yield each
+                if isinstance(each, dict) and _is_whole(each) and not _owners(each["object"]):
+                    yield each  # its owner's own elements come with the owner, which says whose they are
                 yield from _at(each, rest[1:] if rest[:1] == ("data",) else rest)
             return
         if isinstance(value, dict) and _is_whole(value):
@@ -222,6 +222,22 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[Json]:
 def _is_whole(value: Json) -> bool:
     name = value.get("object")
     return isinstance(value.get("id"), str) and isinstance(name, str) and name in STRIPE_OBJECTS
+
+
+def is_stray(each: Told) -> bool:
+    """Whether an object has a parent that neither it nor its address tells, so that its row would lose it."""
+    owners = _owners(each.name)
+    return bool(owners) and not each.columns and not any(name in each.json for name in owners)
+
+
+@cache
+def _owners(name: str) -> frozenset[str]:
+    """Return the fields that can name the parent of objects of a type which only lists of a parent show."""
+    lists = [each for each in STRIPE_LISTS if name in each.objects]
+    if not all(each.owned and each.parent for each in lists):
+        return frozenset()
+    columns = {parent_column(each.parent).removesuffix("_id") for each in lists if each.parent is not None}
+    return frozenset(columns | {each.parameter for each in lists if each.parameter is not None})
 
 
 def _columns(answered: Answered, name: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from stripe_proxy.answers import Answered, Told, is_expand, told
+from stripe_proxy.answers import Answered, Told, is_expand, is_stray, told
 from stripe_proxy.errors import NotAppliedError
 from tap_stripe_events import changes
 from tap_stripe_events.announced import only_expanded, retrieval
@@ -114,7 +114,9 @@ class Writes:
     def _taken(self, each: Told, as_of: int, *, secrets: bool) -> Iterator[Change]:
         unit, gather = _unit(as_of), self._gather()
         columns = {**each.columns, **gather.own_key(each.name)}
-        gather.take_object(unit, each.name, each.json, Source(as_of=moment(as_of), secrets=secrets), columns)
+        only_fills_a_gap = is_stray(each) and each.json.get("deleted") is not True
+        source = Source(as_of=changes.GAP_FILLER if only_fills_a_gap else moment(as_of), secrets=secrets)
+        gather.take_object(unit, each.name, each.json, source, columns)
         yield from gather.contents(unit)
 
     def _gather(self) -> Gather:

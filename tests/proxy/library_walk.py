@@ -266,6 +266,10 @@ def _value(account: Account, write: Write, name: str, number: int) -> Any:
 
 
 def expandable(object_type: str | None) -> list[str]:
-    """The fields of an object that can be expanded."""
+    """The fields of an object that can be expanded, lists that are there on request among them."""
     fields = SPEC.fields(object_type) if object_type in SPEC.objects else {}
-    return sorted(name for name, shape in fields.items() if shape.type == "expandable")
+    return sorted(
+        name
+        for name, shape in fields.items()
+        if shape.type == "expandable" or (shape.type == "list" and shape.optional)
+    )

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 20
 CHUNK_SIZES = (333, 65_536)
+OF_THE_LIBRARY = "x-stripe-client-user-agent"
+"""A header that only the official libraries send: what comes without it the proxy asks for itself."""
+
 PER_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "host"}
 
 Headers = list[tuple[str, str]]
@@ -240,9 +243,10 @@ class Replayer:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         """Answer a request."""
-        pair, self.due = self.due, None
         headers = list(handler.headers.items())
-        if pair is not None:
+        pair = self.due
+        if pair is not None and OF_THE_LIBRARY in {name.lower() for name, _ in headers}:
+            self.due = None
             self.arrived.append((handler.command, handler.path, headers, body))
             status, answered, content, size = pair.status, pair.answer_headers, pair.answer, pair.chunk_size
         else:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stripe_proxy.answers import Answered, told
+from stripe_proxy.answers import Answered, Told, is_stray, told
 
 
 def answered(body, *, method="GET", path="/v1/x", parameters=(), status=200):
@@ -44,3 +44,28 @@ def test_a_lists_parameter_tells_whose_children_it_shows():
     (of_one,) = told(answered(body, path=path, parameters=(("customer", "cus_1"), ("limit", "3"))))
     (alone,) = told(answered(body["data"][0], path=f"{path}/ent_1"))
     assert (of_one.columns, alone.columns) == ({"customer_id": "cus_1"}, {})
+
+
+def test_the_elements_of_an_expanded_list_are_left_to_their_owner_which_says_whose_they_are():
+    price = {"id": "price_1", "object": "price"}
+    items = {"object": "list", "data": [{"id": "li_1", "object": "item", "price": price}]}
+    session = {"id": "cs_1", "object": "checkout.session", "line_items": items}
+    expand = (("expand[]", "line_items"), ("expand[0]", "line_items.data.price"))
+    found = list(told(answered(session, path="/v1/checkout/sessions/cs_1", parameters=expand)))
+    assert [each.name for each in found] == ["checkout.session", "price"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "columns", "stray"),
+    [
+        ("item", {}, {}, True),
+        ("item", {}, {"quote_id": "qt_1"}, False),
+        ("entitlements.active_entitlement", {}, {}, True),
+        ("subscription_item", {"subscription": "sub_1"}, {}, False),
+        ("radar.value_list_item", {"value_list": "rsl_1"}, {}, False),
+        ("account", {}, {}, False),  # a list of its own shows it
+        ("customer", {}, {}, False),
+    ],
+)
+def test_an_object_is_stray_if_nothing_tells_its_parent(name, more, columns, stray):
+    assert is_stray(Told(name=name, json={"id": "x", "object": name, **more}, columns=columns)) is stray

@@ -78,6 +78,27 @@ def test_a_parent_that_only_a_list_tells_stays_known_when_its_child_is_read_alon
         assert found == [(customer,)]
 
 
+PARENTS = {
+    "checkout.session": "checkout_session_id",
+    "quote": "quote_id",
+    "payment_link": "payment_link_id",
+}
+
+
+@pytest.mark.parametrize("kind", PARENTS)
+def test_line_items_that_are_expanded_keep_their_parent(make_twins, rows, kind):
+    walk = make_twins(most=6)
+    column = PARENTS[kind]
+    name = column.removesuffix("_id")
+    key = next(each.facts[name] for each in walk.sandbox.account.store.table("item") if each.facts.get(name))
+    call = BY_NAME[f"v1.{kind}s.retrieve"]
+    found = walk.call(call, Address(values=(key,)), expand=["line_items", "line_items.data.price"])
+    assert_alike(walk)
+    assert rows(f"SELECT count(*) FROM stripe.item WHERE {column} = %s", key) == [
+        (len(found.body["line_items"]["data"]),)
+    ]
+
+
 def test_paging_by_itself_goes_on_through_the_proxy(make_twins, rows):
     walk = make_twins("demo")
     direct, proxied = walk.direct, walk.proxied
