@@ -25,7 +25,7 @@ AREA_HEADER, AREA_INSET, AREA_GAP, MARGIN, TITLE = 34, 16, 24, 30, 60
 ROW_CHARACTERS, LINE_CHARACTERS = 39, 44
 """How many characters of either size a box is wide."""
 A3 = math.sqrt(2)
-ORDERS_TRIED = 200
+ORDERS_TRIED = 50
 """In how many orders blocks are put on the sheet, to see which takes least room."""
 
 
@@ -114,7 +114,7 @@ def packed(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], int
     orders = [sorted(range(len(sizes)), key=lambda each: (-sizes[each][1], each))]
     shuffled = random.Random(0)  # noqa: S311 - the same drawing each time
     orders += [shuffled.sample(orders[0], len(sizes)) for _ in range(min(ORDERS_TRIED, math.factorial(len(sizes))))]
-    for order, limit in itertools.product(orders, range(widest, total + AREA_GAP, COLUMN // 2)):
+    for order, limit in itertools.product(orders, range(widest, total + AREA_GAP, COLUMN)):
         corners = _stacked(sizes, order, limit)
         width = max(x + size[0] for (x, _), size in zip(corners, sizes, strict=True))
         height = max(y + size[1] for (_, y), size in zip(corners, sizes, strict=True))
