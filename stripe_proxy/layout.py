@@ -69,7 +69,16 @@ def without_detours(edges: Iterable[Edge]) -> list[Edge]:
 
 
 def _reaches(below: Mapping[str, set[str]], start: str, end: str) -> bool:
-    return start == end or any(_reaches(below, each, end) for each in below.get(start, ()))
+    seen: set[str] = set()
+    ahead = [start]
+    while ahead:
+        each = ahead.pop()
+        if each == end:
+            return True
+        if each not in seen:
+            seen.add(each)
+            ahead += below.get(each, ())
+    return False
 
 
 def laid_out(edges: Iterable[Edge], grid: Grid) -> dict[Place, tuple[int, int]]:
@@ -80,9 +89,9 @@ def laid_out(edges: Iterable[Edge], grid: Grid) -> dict[Place, tuple[int, int]]:
         grid: The measures.
     """
     edges = list(edges)
-    rank: dict[str, int] = defaultdict(int)
-    for _ in edges:
-        for one, other in edges:
+    rank = dict.fromkeys((box for edge in edges for box in edge), 0)
+    while lower := [(one, other) for one, other in edges if rank[one] <= rank[other]]:
+        for one, other in lower:
             rank[one] = max(rank[one], rank[other] + 1)
     layers: dict[int, list[Place]] = defaultdict(list)
     for box in sorted(rank):
