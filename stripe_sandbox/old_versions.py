@@ -88,6 +88,8 @@ def _taxes(body: Body, name: str, older_name: str) -> None:
             "amount": tax["amount"],
             "inclusive": tax["tax_behavior"] == "inclusive",
             "tax_rate": _nested(tax, "tax_rate_details", "tax_rate"),
+            "taxability_reason": tax["taxability_reason"],
+            "taxable_amount": tax["taxable_amount"],
         }
         for tax in body.pop(name, None) or []
     ]

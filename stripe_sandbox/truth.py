@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from stripe_sandbox import upcoming
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from stripe_sandbox.account import Account
+
+PREVIEWS: Final = {"upcoming_customer_invoice": "customer", "upcoming_subscription_invoice": "subscription"}
+"""What is computed on request, and for whom. Told only if asked for by name."""
 
 _LINES_A_CHUNK = 200
 
@@ -23,6 +28,12 @@ def truth_lines(account: Account, object_types: Collection[str] = ()) -> Iterato
     """
     account.forget_old_events()
     lines: list[bytes] = []
+    for kind in PREVIEWS.keys() & set(object_types):
+        for record in list(account.store.table(PREVIEWS[kind])):
+            if (body := upcoming.told(account, PREVIEWS[kind], record)) is not None:
+                subscription = ((body["parent"] or {}).get("subscription_details") or {}).get("subscription")
+                line = {"object": kind, "key": record.key, "facts": {"subscription": subscription}, "data": body}
+                yield msgspec.json.encode(line) + b"\n"
     for table in account.store.tables():
         if object_types and table.object not in object_types:
             continue

@@ -43,6 +43,7 @@ UPCOMING_LINES_PATH: Final = "/v1/invoices/upcoming/lines"
 CREATE_PREVIEW_PATH: Final = "/v1/invoices/create_preview"
 _REMOVED_IN: Final = "2025-03-31"
 _WHOSE: Final = frozenset({"customer", "subscription"})
+_RENAMED: Final = frozenset({"subscription", "subscription_details", "total_tax_amounts"})
 _PAGING: Final = frozenset({"limit", "starting_after"})
 
 
@@ -105,9 +106,25 @@ def next_of_customer(account: Account, customer: Record) -> Body | None:
     if due:
         end, subscription = min(due, key=lambda pair: pair[0])
         return preview(account, subscription, end)
-    if pending_items(account, customer.key):
-        return _preview(account, customer, None, account.moment_of(customer))
-    return None
+    waiting = pending_items(account, customer.key)
+    return _preview(account, customer, None, max(each.body["date"] for each in waiting)) if waiting else None
+
+
+def told(account: Account, whose: str, record: Record) -> Body | None:
+    """What the older versions tell of a customer's or a subscription's next invoice, under today's names.
+
+    Args:
+        account: The account.
+        whose: ``customer`` or ``subscription``.
+        record: That.
+    """
+    body = (next_of_customer if whose == "customer" else next_of_subscription)(account, record)
+    if body is None:
+        return None
+    older = _in_version(account, body, _REMOVED_IN[:-1])
+    kept = {name: value for name, value in older.items() if name not in body and name not in _RENAMED}
+    lines = {**older["lines"], "url": f"{UPCOMING_LINES_PATH}?{whose}={record.key}"}
+    return {**body, **kept, "lines": lines}
 
 
 def preview(account: Account, subscription: Record, end: int) -> Body:
@@ -178,7 +195,7 @@ def _preview(account: Account, customer: Record, subscription: Record | None, en
     rates = [] if subscription is None else subscription.body["default_tax_rates"] or []
     body = minimal(account.spec.fields("invoice"), livemode=account.livemode)
     del body["id"]
-    start = account.moment_of(customer) if subscription is None else _period_start(account, subscription)
+    start = end if subscription is None else _period_start(account, subscription)
     return {
         **body,
         "object": "invoice",

@@ -43,6 +43,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "cash_balance": ("customer_id",),
     "line_item": ("invoice_id", "id"),
     "tax_settings": ("account_id",),
+    "upcoming_customer_invoice": ("customer_id",),
+    "upcoming_subscription_invoice": ("subscription_id",),
 }
 """Tables whose key is not ``id``."""
 
@@ -130,6 +132,8 @@ class Oracle:
         spec = json.loads(Path(stripe_sandbox.__file__).with_name("spec.json").read_text())
         self.account_id = account_id
         self.fields: dict[str, dict[str, Any]] = {name: each["fields"] for name, each in spec["objects"].items()}
+        preview = {name: each for name, each in self.fields["invoice"].items() if name != "id"}
+        self.fields |= dict.fromkeys(PREVIEWS, preview | {"lines": {"type": "object"}})
         self.listed: set[str] = {name for each in spec["lists"] for name in each["objects"]}
         self.with_id = {name for name, fields in self.fields.items() if "id" in fields}
 
@@ -231,7 +235,10 @@ class Oracle:
         return not (hidden and hidden(each, by_key, self.account_id))
 
 
-SINGLE = frozenset({"balance", "balance_settings", "cash_balance", "tax.settings"})
+PREVIEWS = frozenset({"upcoming_customer_invoice", "upcoming_subscription_invoice"})
+"""Invoices that are only to come."""
+
+SINGLE = PREVIEWS | {"balance", "balance_settings", "cash_balance", "tax.settings"}
 """Retrieved one by one, or inside their customer."""
 
 
@@ -293,6 +300,7 @@ PARENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "source": {"customer_id": ("customer",)},
     "subscription_item": {"subscription_id": ("subscription",)},
     "tax.settings": {"account_id": ()},
+    **{name: {"subscription_id": ("subscription",)} for name in PREVIEWS},
     "treasury.transaction_entry": {"treasury_transaction_id": ("transaction",)},
 }
 """The columns that name a child's parent where no reference of its own does, and the fact or field that holds the id.

@@ -14,6 +14,7 @@ from fix_sandbox import NOW, Http
 from oracle import Oracle, StripeObject, parse_truth
 
 from stripe_sandbox.sandbox import Sandbox
+from stripe_sandbox.truth import PREVIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ class StripeAccount:
 
     def truth(self) -> list[StripeObject]:
         """Every object that is really there, with the fields that are shown on request."""
-        return [self.complete(each) for each in parse_truth(self.lines())]
+        return [self.complete(each) for each in parse_truth([*self.lines(), *self.lines(*PREVIEWS)])]
 
     def lines(self, *types: str) -> Iterable[bytes]:
         """The truth as the sandbox tells it, of all types or of some."""
