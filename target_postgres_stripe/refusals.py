@@ -59,9 +59,13 @@ def refused_statement(error: psycopg.Error) -> DatabaseRefusedError:
     return DatabaseRefusedError(
         condition=f"{type(error).__name__} {error.sqlstate}",
         about=", ".join(f"{kind} {name}" for kind, name in objects.items() if name),
-        # That of a data error quotes the value.
-        message=None if isinstance(error, psycopg.DataError) else diag.message_primary,
+        message=None if may_quote(error) else diag.message_primary,
     )
+
+
+def may_quote(error: psycopg.Error) -> bool:
+    """Whether an error's message may hold values of a row: a data error's does, one of somebody's trigger may."""
+    return isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith("P0")
 
 
 def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefusedError | DatabaseRefusedError:

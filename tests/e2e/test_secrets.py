@@ -88,4 +88,5 @@ def test_no_log_names_anybody(loaded, artefacts):
 def test_debug_logs_were_written(loaded):
     """The searches above looked at logs of the most talkative kind."""
     assert "DEBUG" in loaded.outcome.tap_log
+    assert "urllib3" in loaded.outcome.tap_log  # which tells of every request
     assert "DEBUG" in loaded.outcome.target_log
