@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from replay import Replay
 
+pytestmark = pytest.mark.timeout(1_800)  # what is read again in an old version has a small budget of requests
+
 
 @pytest.fixture
 def recorded(
@@ -49,8 +51,8 @@ def test_a_business_page_by_page(make_sandbox: Callable[..., Any], recorded: Cal
     walk.retrievals()
     found = recorded(walk)
     assert found.wrong == []
-    assert found.count > 1_000
-    assert found.compared > 2_500
+    assert found.count > 500
+    assert found.compared > 1_500
 
 
 @pytest.mark.parametrize("version", VERSIONS[::3])
