@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from tap_stripe_events import changes
+from tap_stripe_events import changes, previews
 from tap_stripe_events.client import Answer, Request, StripeClient
 from tap_stripe_events.gather import refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_LISTS
-from tap_stripe_events.objects import StripeList, StripeObject, stream_name
+from tap_stripe_events.objects import PREVIEWS, StripeList, StripeObject, stream_name
 
 _REFUSALS = frozenset({Verdict.DENIED, Verdict.NOT_SET_UP})
 
@@ -37,6 +37,8 @@ class Access:
 def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> list[Access]:
     """Ask for one object of every list, parents first, and return what the key can read, stream by stream.
 
+    Of what is computed on request one is asked for too.
+
     Raises:
         TapError: Stripe does not know the key, or does not answer.
     """
@@ -53,7 +55,33 @@ def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> l
             answers[a_list] = answer
             for example in _elements(answer, single=a_list.single):
                 examples.setdefault(str(example.get("object")), example)
-    return [_access(each, answers) for each in objects.values()]
+    computed = [_preview_access(client, each, examples) for each in PREVIEWS.values()]
+    return [*(_access(each, answers) for each in objects.values()), *computed]
+
+
+def _preview_access(client: StripeClient, preview: StripeObject, examples: Mapping[str, dict[str, Any]]) -> Access:
+    whose = previews.PARAMETERS[preview.name]
+    example = changes.reference_id(examples.get(whose))
+    if example is None:
+        return Access(stream=preview.stream, readable=None, note=f"there is no {whose} to try it with")
+    answer = client.get(
+        Request(
+            path=previews.PATH,
+            endpoint=previews.PATH,
+            parameters={whose: example},
+            version=previews.VERSION,
+            of_one=True,
+        )
+    )
+    if answer.verdict not in _REFUSALS:
+        return Access(stream=preview.stream, readable=True)
+    return Access(
+        stream=preview.stream,
+        readable=False,
+        note=f"{previews.PATH}: {refusal_reason(answer)}",
+        not_set_up=answer.verdict is Verdict.NOT_SET_UP,
+        lacks=(answer.refusal.permission if answer.refusal else None) or "",
+    )
 
 
 def access_table(found: list[Access]) -> str:

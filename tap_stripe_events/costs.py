@@ -7,9 +7,11 @@ Everything is read off the object table, so that the README says what the tap do
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tap_stripe_events import previews
 from tap_stripe_events.families import asks_of, own_lists, owned_child_types, roots_of
 from tap_stripe_events.object_table import REFRESHES, STRIPE_LISTS, STRIPE_OBJECTS
-from tap_stripe_events.objects import Ask, KeptBy, StripeList, StripeObject, stream_name
+from tap_stripe_events.objects import PREVIEWS, Ask, KeptBy, StripeList, StripeObject, stream_name
+from tap_stripe_events.previews import CAUSES
 
 _SWEEP = "`sweep_interval_hours`"
 _FULL_SWEEP = "`full_sweep_interval_days`"
@@ -38,7 +40,19 @@ class StreamCost:
 
 def stream_costs() -> list[StreamCost]:
     """Return the cost of every stream, by name."""
-    return [_cost(each) for each in STRIPE_OBJECTS.values()]
+    return [*(_cost(each) for each in STRIPE_OBJECTS.values()), *(_preview_cost(each) for each in PREVIEWS.values())]
+
+
+def _preview_cost(preview: StripeObject) -> StreamCost:
+    whose = preview.key[0].removesuffix("_id")
+    return StreamCost(
+        stream=preview.stream,
+        announced=f"events of what is billed: {_named(CAUSES)}",
+        silent="computed anew every `upcoming_refresh_seconds`; every hour where usage is metered",
+        read_by=f"`{previews.PATH}`",
+        requests=f"one per `{whose}` that is billed next, and one per 100 `subscription` to know these",
+        gone="its own answer, and a day in which it was not there",
+    )
 
 
 def _cost(stripe_object: StripeObject) -> StreamCost:

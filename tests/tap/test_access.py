@@ -7,6 +7,7 @@ import pytest
 from tap_stripe_events.access import access_table, check_access
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
+from tap_stripe_events.objects import PREVIEWS
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def found(full_sandbox: Any) -> Any:
 
 def test_a_full_key_reads_every_stream_that_has_a_list(found: Any) -> None:
     by_stream = {each.stream: each for each in found("sk_test_sandbox")}
-    assert set(by_stream) == {each.stream for each in STRIPE_OBJECTS.values()}
+    assert set(by_stream) == {each.stream for each in STRIPE_OBJECTS.values()} | PREVIEWS.keys()
+    assert all(by_stream[name].readable for name in PREVIEWS)
     assert not [each.stream for each in by_stream.values() if each.readable is False]
     assert by_stream["source_transaction"].readable  # two parents down
 
@@ -44,7 +46,7 @@ def test_a_restricted_key_is_told_what_it_lacks(found: Any) -> None:
 
 def test_the_table_is_one_line_a_stream(found: Any) -> None:
     lines = access_table(found("rk_test_some")).splitlines()
-    assert len(lines) == len(STRIPE_OBJECTS) + 5
+    assert len(lines) == len(STRIPE_OBJECTS) + len(PREVIEWS) + 5
     assert "streams can be read" in lines[-2]
 
 

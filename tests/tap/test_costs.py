@@ -8,7 +8,7 @@ from tap_stripe_events.costs import stream_costs
 from tap_stripe_events.families import names_by_stream, own_lists
 from tap_stripe_events.listing import listable
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
-from tap_stripe_events.objects import KeptBy
+from tap_stripe_events.objects import PREVIEWS, KeptBy
 from tap_stripe_events.plan import Rhythm, Standing, Task, due
 
 HOUR, DAY = 3600, 86_400
@@ -36,7 +36,7 @@ def task_after(name, seconds):
 
 
 def test_every_stream_has_its_line_and_every_cell_says_something():
-    assert list(COSTS) == [each.stream for each in STRIPE_OBJECTS.values()]
+    assert list(COSTS) == [each.stream for each in (*STRIPE_OBJECTS.values(), *PREVIEWS.values())]
     for each in COSTS.values():
         assert all((each.announced, each.silent, each.read_by, each.requests, each.gone)), each
 
