@@ -54,7 +54,7 @@ _SYNC_SECONDS = 10.0  # how long it is believed whose tables these are
 _PATIENCE_SECONDS = 1.0  # how long a request waits for it to be read anew
 _STORED_BYTES_MAX = 32_000_000  # an answer that is longer passes as a stream
 _THREADS = 32  # that make changes of answers, and may have to wait for Stripe
-_PIECE = 50  # changes of a read that are stored at a time, so that a write does not wait for a long list
+_PIECE = 125  # changes of a read that are stored at a time at most, so that a write does not wait for a long list
 
 logger = logging.getLogger("stripe-proxy")
 
@@ -278,7 +278,8 @@ class App:
             selected=stored_types(sync.streams),
         )
         changes = await asyncio.get_running_loop().run_in_executor(self._threads, writes.changes, found)
-        size = _PIECE if found.is_read else max(len(changes), 1)
+        pieces = max(-(-len(changes) // _PIECE), 1) if found.is_read else 1
+        size = max(-(-len(changes) // pieces), 1)
         loop = asyncio.get_running_loop()
 
         def on_tie() -> None:  # also when nobody waits any more
