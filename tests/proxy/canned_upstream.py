@@ -1,7 +1,7 @@
 """An upstream that costs next to nothing: ``canned_upstream.py ANSWERS PORT_FILE``. Not a test.
 
 It answers by the header `X-Kind` what was recorded for that kind, dated now. What creates an object gives it another id
-each time, of the same length.
+each time, of the same length. The proxy itself, which has no such header, reads again what was updated.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 import httptools
 
+AGAIN = "update customer"
+
 
 class Canned(asyncio.Protocol):
     """A connection.
@@ -26,6 +28,7 @@ class Canned(asyncio.Protocol):
         answers: By kind: `head`, the headers but for the date; `body`; `id`, that of what is created, or nothing.
     """
 
+    _kind = AGAIN
     _numbers = itertools.count(int(time.time() * 1000) % 10**9 * 10**5)
 
     def __init__(self, answers: dict[str, dict[str, Any]]) -> None:
@@ -44,6 +47,7 @@ class Canned(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         answer = self._answers[self._kind]
+        self._kind = AGAIN
         body: str = answer["body"]
         if identifier := answer["id"]:
             prefix = identifier.partition("_")[0] + "_" if "_" in identifier else ""

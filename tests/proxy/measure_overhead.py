@@ -233,7 +233,7 @@ class Measuring:
             sides = {name: Side() for name in ways}
             for turn in range(1 + round(self.seconds / TURN_SECONDS)):
                 calls = self.mix.calls(turn, round(self.per_second * TURN_SECONDS))
-                for name, (base, pid) in list(ways.items())[:: 1 if turn % 2 else -1]:
+                for name, (base, pid) in random.Random(turn).sample(sorted(ways.items()), len(ways)):
                     pids = {
                         "postgres": postmaster,
                         "upstream": upstream_pid,
