@@ -93,13 +93,14 @@ class Status:
 def read_status(connection: psycopg.Connection[Any], schema: str, requests: frozenset[str]) -> Status:
     """Read how far the sync is, and which of these requests' events are in.
 
-    A stream counts from its first bookmark on, which says what keeps its rows up to date before anything else; one that
-    is not selected has at most windows of a list that others share.
+    A stream counts from its first bookmark on, which says what keeps its rows up to date before anything else. One that
+    was never selected has at most windows of a list that others share; of one that was, the bookmark says so.
     """
     found = connection.execute(
         "SELECT stream, CASE WHEN backfill_finished_at IS NULL THEN backfill_started_at END, events_as_of "
         f"FROM {quoted(schema)}._sync_status WHERE denied IS NULL "
-        "AND (backfill_started_at IS NOT NULL OR events_as_of IS NOT NULL OR bookmark ? 'kept_by')"
+        "AND (backfill_started_at IS NOT NULL OR events_as_of IS NOT NULL OR bookmark ? 'kept_by') "
+        "AND bookmark->>'selected' IS DISTINCT FROM 'false'"
     ).fetchall()
     polled = connection.execute(f"SELECT max(polled_at) FROM {quoted(schema)}._sync").fetchone()
     named: frozenset[str] = frozenset()

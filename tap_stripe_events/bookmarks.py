@@ -35,7 +35,7 @@ whether or not that is selected.
 Whether a listing goes on or begins anew is read from here, never inferred from anything else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -175,6 +175,16 @@ class Bookmarks:
     def _change(self, stream: str) -> dict[str, Any]:
         self._changed = True
         return self._stream(stream)
+
+    def select(self, streams: Collection[str]) -> None:
+        """Note which streams are selected: what is not is not waited for any more."""
+        for stream, bookmark in self._state.get("bookmarks", {}).items():
+            if not bookmark or (stream in streams) is bookmark.get("selected", True):
+                continue
+            if stream in streams:
+                del self._change(stream)["selected"]
+            else:
+                self._change(stream)["selected"] = False
 
     def listing_since(self, stream: str) -> int | None:
         """Return when the listing under way began, in Unix time; None if none is."""

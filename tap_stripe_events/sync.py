@@ -152,6 +152,7 @@ class Run:
         self._used = {name for name in self._unused if bookmarks.is_used(stream_name(name))}
         self._unused -= self._used
         self._warnings = Warnings()
+        self._previews = previews
         self._upcoming = Upcoming(
             client=client,
             bookmarks=bookmarks,
@@ -240,6 +241,8 @@ class Run:
 
     def _run(self) -> Iterator[Item]:
         self._standings.bring_up_to_date(self._api_version, again_after=self._pace.rhythm.sweep_seconds)
+        previews = self._previews.names if self._previews is not None else ()
+        self._bookmarks.select({*map(stream_name, self._selected), *previews})
         self._upcoming.begin(denied_seconds=self._pace.rhythm.denied_seconds)
         yield Checkpoint()
         if self._since() is not None:

@@ -68,6 +68,7 @@ IN = {"kept_by": "events", "events_as_of": "2026-11-24T12:00:01Z"}
         ({"mandate": IN, "customer": {"kept_by": "events"}}, {"mandate", "customer"}),
         ({"mandate": IN, "customer": {"kept_by": "events", "denied": {"since": "…", "reason": "…"}}}, {"mandate"}),
         ({"mandate": IN, "charge": {"open_windows": []}}, {"mandate"}),
+        ({"mandate": IN, "customer": {"kept_by": "events", "selected": False}}, {"mandate"}),
     ],
 )
 def test_a_stream_is_waited_for_from_its_first_bookmark_on(load, connection, bookmarks, followed):

@@ -497,3 +497,17 @@ def test_what_changes_nothing_has_nothing_written(question: Callable[[Bookmarks]
     bookmarks.stamp(START)
     question(bookmarks)
     assert not bookmarks.stamp(START)
+
+
+def test_what_is_not_selected_any_more_says_so_until_it_is_selected_again() -> None:
+    state: dict[str, Any] = {"bookmarks": {"charge": {"kept_by": "events"}, "customer": {"kept_by": "events"}, "x": {}}}
+    bookmarks = Bookmarks(state)
+    bookmarks.select({"charge"})
+    assert state["bookmarks"] == {
+        "charge": {"kept_by": "events"}, "customer": {"kept_by": "events", "selected": False}, "x": {}
+    }  # fmt: skip
+    bookmarks.stamp(0)
+    bookmarks.select({"charge"})
+    assert not bookmarks.stamp(1)
+    bookmarks.select({"charge", "customer"})
+    assert state["bookmarks"]["customer"] == {"kept_by": "events"}
