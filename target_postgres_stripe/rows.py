@@ -410,8 +410,9 @@ def same_json(text: str) -> str:
     """A JSON value so that the order of members and the spelling of numbers do not count."""
     try:
         return SAME_JSON_ENCODER.encode(SAME_JSON_DECODER.decode(text)).decode()
-    except (msgspec.ValidationError, RecursionError):
-        return text  # an integer of thousands of digits, or nested deeply: spelled in one way, most likely
+    except (msgspec.ValidationError, ValueError, RecursionError):
+        # A long integer, a number beyond `Decimal`, or nested deeply: spelled in one way, most likely.
+        return text
 
 
 def same_json_number(text: str) -> int | Decimal:

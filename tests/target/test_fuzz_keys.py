@@ -181,6 +181,19 @@ def test_a_key_that_no_index_takes_is_refused_and_what_came_before_is_kept(load,
     assert rows("SELECT b FROM stripe.t") == [(fits,)]
 
 
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "1e999999999"])
+@pytest.mark.parametrize("kind", [JSON, {"type": "number"}, INTEGER], ids=["jsonb", "numeric", "bigint"])
+def test_a_key_that_is_too_great_a_number_is_refused_and_what_came_before_is_kept(load, rows, kind, number):
+    def line(key):
+        return f'{{"type": "RECORD", "stream": "t", "record": {{"id": {key}}}}}\n'
+
+    message = schema("t", ordered=False)
+    message["schema"]["properties"]["id"] = kind
+    with pytest.raises(RecordRefusedError, match="Record 2 of stream 't'"):
+        load(message, line("1"), state(), line(number), state())
+    assert rows("SELECT id FROM stripe.t") == [(1,)]
+
+
 @st.composite
 def two_texts(draw):
     """Two JSON texts, half of the time of one value: other spellings of numbers, members in another order."""
