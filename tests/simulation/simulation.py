@@ -424,7 +424,7 @@ class Simulation:
             query="&".join(f"expand[]={name}" for name in fields), headers={"authorization": f"Bearer {TEST_KEY}"},
         )  # fmt: skip
         line = {"object": each.object, "key": each.key, "facts": {}, "data": "BODY"}
-        body = self._stripe.service.handle(request).response.body
+        body = self._stripe.service.api.answer(request).body  # past all that goes wrong on the way
         shown = next(iter(parse_truth([msgspec.json.encode(line).replace(b'"BODY"', body)])))
         return replace(each, body={**each.body, **{name: shown.body[name] for name in fields if name in shown.body}})
 
