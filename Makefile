@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test simulate fuzz soak foreign check format mutate generate erd psql stop clean
+.PHONY: help install demo run test simulate fuzz soak foreign airflow check format mutate generate erd psql stop clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ soak: $(INSTALLED)  ## follow half an hour of changes and faults: make soak MINU
 foreign: $(INSTALLED)  ## try it against other people's software from npm and PyPI
 	$(BIN)/python scripts/foreign.py
 	$(BIN)/python -m pytest tests/foreign
+
+airflow: $(INSTALLED)  ## the schedules as DAGs in a real Airflow, which it installs in an environment of its own
+	$(BIN)/python scripts/airflow.py
+	$(BIN)/python -m pytest -m airflow tests/orchestrate
 
 check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
