@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from tap_stripe_events import bookmarks
+from tap_stripe_events.changes import singer_schema
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
-from tap_stripe_events.objects import KeptBy
+from tap_stripe_events.objects import PREVIEWS, KeptBy
 from tap_stripe_events.plan import too_old
 from target_postgres_stripe.tables import BOOKKEEPING
 
@@ -243,9 +244,16 @@ def test_the_pause_after_which_everything_is_listed_is_as_said():
     assert too_old(now - days * 86_400 - 1, now)
 
 
-def load(database: str, *states: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Give the target these states, and nothing else."""
-    messages = "".join(json.dumps({"type": "STATE", "value": state}) + "\n" for state in states)
+SCHEMAS = [
+    {"type": "SCHEMA", "stream": each.stream, "schema": singer_schema(each.name), "key_properties": list(each.key)}
+    for each in (*STRIPE_OBJECTS.values(), *PREVIEWS.values())
+]
+
+
+def load(database: str, *states: dict[str, Any], schemas: bool = False) -> subprocess.CompletedProcess[str]:
+    """Give the target these states, and nothing else but schemas, for tables without rows."""
+    told = [{"type": "STATE", "value": state} for state in states]
+    messages = "".join(json.dumps(each) + "\n" for each in [*told, *(SCHEMAS if schemas else [])])
     command = [BIN / "target-postgres-stripe", "--config", "ENV"]
     environment = {**os.environ, "TARGET_POSTGRES_STRIPE_DATABASE_URL": database}
     return subprocess.run(command, input=messages, env=environment, capture_output=True, text=True, check=False)
@@ -270,7 +278,8 @@ def loaded(database, connection):
     return connection
 
 
-def test_every_sql_block_can_be_run(loaded):
+def test_every_sql_block_can_be_run(database, loaded):
+    assert load(database, STATE, schemas=True).returncode == 0
     # Those of schema.md need tables, and are in test_schema_docs.py.
     found = [block for page in PAGES if page.name != "schema.md" for block in blocks(page, "sql")]
     assert len(found) >= 8
