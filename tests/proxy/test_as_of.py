@@ -1,5 +1,6 @@
 """As of when an answer counts is told by Stripe's clock from the first answer on, however wrong this machine's is."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -13,8 +14,8 @@ DECLINED = {
 
 @pytest.fixture(params=[-7200, 7200])
 def off(request, sandbox):
-    """Stripe's clock is that many seconds off."""
-    sandbox.account.clock.advance(request.param)
+    """Stripe's clock stands that many seconds off this machine's."""
+    sandbox.account.clock.stop_at(int(time.time()) + request.param)
     return request.param
 
 
