@@ -9,6 +9,7 @@
          "backfill_started_at": "2026-11-24T08:00:00Z",    the first listing ever
          "backfill_finished_at": "2026-11-24T08:20:00Z",
          "kept_by": "events",                              what keeps the rows up to date, see `KeptBy`
+         "selected": false,                                it was not selected in the last run
          "events_as_of": "2026-11-24T08:19:58Z",           all that Stripe announced up to then is in
          "listing_started_at": null,                       set while a listing is under way,
          "listing_from": null,                             with its start date
@@ -21,6 +22,7 @@
          "listing_due": "…",                               why it must be listed at the next opportunity
          "listed_at": "2026-11-24T08:00:00Z",              the start of the last listing that was finished,
          "listed_from": "2026-01-01T00:00:00Z",            with its start date, if it had one
+         "round_started_at": "2026-11-24T08:00:00Z",       the round of previews under way, in which each has its turn
          "refreshed_at": "2026-11-24T08:19:00Z",           what was created up to then is in, without a listing
          "refresh_due": "created",                         events hint that there is more: see `Hint`
          "pending_from": "2026-11-20T08:00:00Z",           the oldest row that is still to change in silence
