@@ -47,6 +47,7 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 NOT_APPLIED = (b"stripe-proxy-applied", b"false")
 _ERROR = "Stripe-Proxy-Error"
+_API = "api.stripe.com"
 _FORM_BYTES_MAX = 1_000_000
 _MAY_NOT_KNOW = frozenset({401, 403, 404})  # the statuses that a key is refused with
 _SETTLE_SECONDS = 0.5  # how often what is to be read again is looked for
@@ -162,16 +163,16 @@ class App:
             reply = await self._pages.reply(scope["path"], query, scope["headers"])
             await _answer(send, reply, bodiless=scope["method"] == "HEAD")
             return
-        first, _, rest = scope["raw_path"].decode("latin-1").removeprefix("/").partition("/")
-        base = self._settings.hosts.get(first)
+        host, path = _addressed(scope["raw_path"].decode("latin-1"))
+        base = self._settings.hosts.get(host)
         caller = Caller(receive=receive, send=send)
         if base is None:
-            await caller.fail(UnknownHostError(host=first or "no host", known="api.stripe.com"))
+            await caller.fail(UnknownHostError(host=host or "no host", known=_API))
             return
         try:
             passed = Passed(
                 method=scope["method"],
-                path=f"/{rest}",
+                path=path,
                 query=scope["query_string"].decode("latin-1"),
                 headers=scope["headers"],
             )
@@ -425,6 +426,15 @@ def place(error: Exception) -> str:
     """Return what an error is and where in the code it came up; what it says may be a customer's."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+
+
+def _addressed(path: str) -> tuple[str, str]:
+    """Return the host that a path names and the path there.
+
+    Some clients take a host, but no path before their own: a path of the API's alone is the API's.
+    """
+    first, _, rest = path.removeprefix("/").partition("/")
+    return (_API, path) if first in {"v1", "v2"} else (first, f"/{rest}")
 
 
 async def _answer(send: Send, reply: Reply, *, bodiless: bool = False) -> None:

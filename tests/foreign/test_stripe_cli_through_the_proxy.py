@@ -1,24 +1,17 @@
-"""The official Stripe CLI, through the proxy and not, prints the same; and what it was shown is in Postgres.
-
-It takes a host, but drops the path that comes with it, so something in between has to put the path back.
-"""
+"""The official Stripe CLI, through the proxy and not, prints the same; and what it was shown is in Postgres."""
 
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from library_walk import OF_THE_REQUEST
-from recordings import PER_CONNECTION, exchange
 from shown import Tables, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from stripe_sandbox.sandbox import Sandbox
 
@@ -28,39 +21,6 @@ TRIGGERED = (
     "payment_intent.payment_failed", "payment_link.created", "payment_method.attached", "plan.deleted",
     "price.updated", "product.deleted", "quote.accepted", "subscription_schedule.canceled", "tax_rate.updated",
 )  # fmt: skip
-
-
-@contextmanager
-def putting_before(path: str, netloc: str) -> Iterator[str]:
-    """Serve an address at which requests are passed on to another, with ``path`` before their own."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            passed = [each for each in self.headers.items() if each[0].lower() not in PER_CONNECTION]
-            status, headers, content = exchange(netloc, self.command, path + self.path, passed, body)
-            self.send_response(status)
-            for name, value in headers:
-                if name.lower() not in PER_CONNECTION | {"content-length"}:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names that the class looks for
-
-        def log_message(self, *_: Any) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 class Cli:
@@ -85,11 +45,10 @@ class Cli:
 
 
 @pytest.fixture
-def front(sandbox: Sandbox, claim: Callable[..., Any], make_proxy: Callable[..., str]) -> Iterator[str]:
-    """Where the CLI can reach the proxy."""
+def front(sandbox: Sandbox, claim: Callable[..., Any], make_proxy: Callable[..., str]) -> str:
+    """The proxy's address. The CLI drops the path of what it is given."""
     claim(sandbox.account.id)
-    with putting_before("/api.stripe.com", make_proxy(sandbox).removeprefix("http://")) as url:
-        yield url
+    return make_proxy(sandbox)
 
 
 @pytest.fixture

@@ -49,6 +49,14 @@ def test_a_path_and_its_query_arrive_as_they_were_sent(upstream, proxy, target):
     assert request.split(b"\r\n")[0] == b"GET " + target + b" HTTP/1.1"
 
 
+@pytest.mark.parametrize("target", [b"/v1/customers/cus%2F1?a[]=1", b"/v2/core/events"])
+def test_a_path_of_the_api_alone_goes_there_too(upstream, proxy, target):
+    """The Node library and the CLI take a host, but no path before their own."""
+    upstream.answer = OK
+    _, request = sent(upstream, proxy, b"GET " + target + b" HTTP/1.1\nHost: proxy\n")
+    assert request.split(b"\r\n")[0] == b"GET " + target + b" HTTP/1.1"
+
+
 def test_a_body_arrives_as_it_was_sent(upstream, proxy):
     upstream.answer = OK
     for body, kind in [
