@@ -227,7 +227,11 @@ def make_plan(seed: int) -> Plan:
         way_seconds=random.choice((0.001, 0.01, 0.05, 0.15)),
         phases=_in_use(tuple(_phase(random, selected) for _ in range(random.choice((1, 2, 2, 3, 4))))),
     )
-    return replace(plan, proxy=_proxy(Random(f"proxy {seed}"), len(plan.phases)))
+    random = Random(f"proxy {seed}")
+    proxy = _proxy(random, len(plan.phases))
+    # Waits for a request need the events.
+    events = {"event"} if proxy is not None and random.random() < 0.4 else frozenset[str]()
+    return replace(plan, proxy=proxy, selected=plan.selected | events)
 
 
 def _selected(random: Random) -> frozenset[str]:
