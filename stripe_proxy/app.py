@@ -117,6 +117,7 @@ class App:
         self._sync_read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._nobodys = ""
+        self._strange_key_told = False
         self._threads = ThreadPoolExecutor(_THREADS, "changes")
 
     async def open(self) -> None:
@@ -273,7 +274,7 @@ class App:
             NotAppliedError, TapError: It is not there.
         """
         writes = Writes(
-            client=self._client,
+            client=await self._own_client(sync),
             api_version=self._settings.api_version,
             account_id=sync.account_id or "self",
             selected=stored_types(sync.streams),
@@ -289,6 +290,20 @@ class App:
         may_tie = not found.is_read and self._client is not None  # a read is not worth another one
         for begin in range(0, len(changes), size):
             await asyncio.wrap_future(self._writer.store(changes[begin : begin + size], on_tie if may_tie else None))
+
+    async def _own_client(self, sync: Sync) -> StripeClient | None:
+        """Return the way to Stripe with the sync's own key; None if there is none, or it is of another account."""
+        if self._client is None:
+            return None
+        try:
+            if await self._callers.own_key_fits(sync):
+                return self._client
+        except (NotAppliedError, ForwardError):
+            return None  # Stripe does not say, for the moment
+        if not self._strange_key_told:
+            self._strange_key_told = True
+            logger.warning("api_key is not used: it is a key of another account or mode than the tables are of")
+        return None
 
     async def _settle_ties(self) -> None:
         """Read again what was tied, when its second has passed."""

@@ -50,11 +50,24 @@ class Callers:
         if named is not None:
             return _compared(named, sync)
         if self._api_key and key == self._api_key:
-            return Account.OURS
+            return Account.OURS if await self.own_key_fits(sync) else Account.OTHER
+        return _compared(await self._account_of(key, authorization), sync)
+
+    async def own_key_fits(self, sync: Sync) -> bool:
+        """Whether the sync's own key is one of the tables' account and mode, as far as Stripe tells.
+
+        What another one does not find would seem to be gone.
+        """
+        if is_live(self._api_key) != sync.livemode:
+            return False
+        found = _compared(await self._account_of(self._api_key, f"Bearer {self._api_key}"), sync)
+        return found is not Account.OTHER
+
+    async def _account_of(self, key: str, authorization: str) -> str | None:
         digest = hashlib.sha256(key.encode()).digest()
         if digest not in self._accounts:
             self._accounts[digest] = await self._ask(authorization)
-        return _compared(self._accounts[digest], sync)
+        return self._accounts[digest]
 
 
 def _compared(account_id: str | None, sync: Sync) -> Account:

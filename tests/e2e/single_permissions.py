@@ -67,8 +67,12 @@ class Opened:
 
     @cached_property
     def whole(self) -> set[str]:
-        """The streams of which all lists can be read."""
-        return {stream for stream, name in listable().items() if self.readable(name) and all(self.readable(name))}
+        """The streams of which everything can be read: all their lists, and these show every row."""
+        return {
+            stream
+            for stream, name in listable().items()
+            if STRIPE_OBJECTS[name].complete and self.readable(name) and all(self.readable(name))
+        }
 
     @cached_property
     def partly(self) -> set[str]:

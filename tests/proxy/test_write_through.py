@@ -10,6 +10,9 @@ import pytest
 import requests
 import stripe
 
+from stripe_sandbox.keys import Key
+from stripe_sandbox.sandbox import Service
+
 OLD_VERSION = "2020-08-27"
 
 
@@ -201,6 +204,28 @@ def test_another_accounts_key_writes_nothing(make_sandbox, claim, make_proxy, ma
     proxy = make_proxy(sandbox, api_key="sk_test_theirs")
     make_stripe(proxy).v1.customers.create({})
     assert connection.execute("SELECT to_regclass('stripe.customer')").fetchone() == (None,)
+
+
+def test_nor_does_the_proxys_own_key_if_it_is_another_accounts(sandbox, claim, make_proxy, make_stripe, connection):
+    claim("acct_somebody_else")
+    make_stripe(make_proxy(sandbox)).v1.customers.create({})
+    assert connection.execute("SELECT to_regclass('stripe.customer')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("own_key", ["sk_live_sandbox", "sk_test_elsewhere"])
+def test_what_has_to_be_read_again_is_not_read_with_a_key_of_elsewhere(sandbox, claim, make_proxy, connection, own_key):
+    """There it would not be found, and so be gone."""
+    claim(sandbox.account.id)
+    elsewhere = Key(secret="sk_test_elsewhere", account=Service(account="empty", seed=2).account)  # noqa: S106
+    sandbox.keys[elsewhere.secret] = elsewhere
+    assert elsewhere.account.id != sandbox.account.id
+    answer = requests.post(
+        f"{make_proxy(sandbox, api_key=own_key)}/api.stripe.com/v1/customers",
+        auth=("sk_test_sandbox", ""), headers={"Stripe-Version": OLD_VERSION}, timeout=10,
+    )  # fmt: skip
+    assert (answer.status_code, answer.headers.get("Stripe-Proxy-Applied")) == (200, "false")
+    there = connection.execute("SELECT to_regclass('stripe.customer')").fetchone() != (None,)
+    assert not there or connection.execute("SELECT * FROM stripe.customer").fetchall() == []
 
 
 def test_nor_does_a_key_that_acts_for_another_account(proxy, make_stripe, connection):
