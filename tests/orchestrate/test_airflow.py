@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +131,9 @@ def test_a_list_of_accounts_becomes_a_task_for_each(stand_in):
         "stripe-sync-accounts": "success",
         **{f"stripe-sync[{place}]": "failed" if place == 2 else "success" for place in range(4)},
     }
+    with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
+        shown = database.execute("SELECT rendered_map_index FROM task_instance WHERE task_id = 'stripe-sync'")
+        assert {label for (label,) in shown} == {"own account", "acct_1", "acct_2", "acct_3"}
 
 
 def test_two_runs_do_not_overlap(stand_in):
