@@ -378,16 +378,16 @@ class Bookmarks:
         """Return when the round of previews under way began, in Unix time; None if none is."""
         return self._moment(stream, "round_started_at")
 
-    def finish_round(self, stream: str, second: int, *, refreshed: int) -> None:
-        """Note that every preview had its turn, and that the next round begins where this one ended.
+    def finish_round(self, stream: str, second: int) -> None:
+        """Note that every preview had its turn, and that the next round begins, in a later second.
 
         Args:
             stream: The stream.
             second: Now, on Stripe's clock.
-            refreshed: The second up to which all turns are done.
         """
         bookmark = self._change(stream)
-        bookmark["listed_at"], bookmark["round_started_at"] = bookmark["round_started_at"], iso(refreshed)
+        bookmark["listed_at"] = bookmark["round_started_at"]
+        bookmark["round_started_at"] = iso(max(second, unix(bookmark["listed_at"]) + 1))
         bookmark.pop("not_read", None)
         if bookmark.get("backfill_finished_at") is None:
             bookmark["backfill_finished_at"] = iso(second)

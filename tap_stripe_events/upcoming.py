@@ -586,7 +586,7 @@ class Upcoming:
             return
         if not self._bookmarks.not_read(each.name) and self._hidden is None:
             yield Activate(stream=each.name, version=began * 1000)
-        self._bookmarks.finish_round(each.name, self._client.stripe_clock.second(), refreshed=each.done)
+        self._bookmarks.finish_round(each.name, self._client.stripe_clock.second())
 
     def has_moved(self) -> bool:
         """Whether a bookmark has moved since this was last asked."""

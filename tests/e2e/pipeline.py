@@ -20,7 +20,7 @@ TARGET = BIN / "target-postgres-stripe"
 TIMEOUT_SECONDS = 120
 MESSAGES = "messages.ndjson"
 FAST = {"requests_per_second": 1_000, "endpoint_requests_per_second": 1_000}
-LIST_AGAIN = {"sweep_interval_hours": 0, "full_sweep_interval_days": 0}
+LIST_AGAIN = {"sweep_interval_hours": 0, "full_sweep_interval_days": 0, "upcoming_refresh_seconds": 60}
 """Settings of a run that lists everything, whatever the feed says."""
 
 

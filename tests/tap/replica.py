@@ -50,6 +50,7 @@ class Tables:
             tuple[str, str, str], tuple[str, list[str]]
         ] = {}  # parent's stream and id, child's → as-of, ids
         self.seen: dict[tuple[str, str], int] = {}  # the last listing that brought it
+        self._floors: dict[str, int] = {}  # stream → its last finished sweep
         self._sightings: dict[tuple[str, str], str] = {}  # stream and key → as-of of what changed nothing
 
     def ids(self, stream: str) -> set[str]:
@@ -120,6 +121,9 @@ class Tables:
                 self.tombstones[child, each] = as_of
 
     def _sweep(self, item: Activate) -> None:
+        if item.version <= self._floors.get(item.stream, 0):
+            return  # it is finished already
+        self._floors[item.stream] = item.version
         rows = self.rows.setdefault(item.stream, {})
         for key, row in list(rows.items()):
             newer = moment_of(row[AS_OF]).timestamp() * 1000 > item.version
