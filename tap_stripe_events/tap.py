@@ -439,7 +439,7 @@ def _without_key(error: ConfigValidationError) -> ConfigValidationError:
 
 def _checked_url(url: str) -> str:
     if not url.startswith(("https://", "http://")):
-        problem = f"{url!r} is not an http or https URL"
+        problem = f"{without_keys(url)!r} is not an http or https URL"
         raise WrongSettingError(setting="api_url", problem=problem, way_out="Leave it out to read from Stripe.")
     return url
 
@@ -466,7 +466,7 @@ def _start_second(config: Any) -> int | None:
     try:
         moment = datetime.fromisoformat(start)
     except ValueError:
-        problem = f"{start!r} is not a date-time"
+        problem = f"{without_keys(start)!r} is not a date-time"
         raise WrongSettingError(
             setting="start_date", problem=problem, way_out="Write it as 2026-01-31T00:00:00Z."
         ) from None

@@ -73,6 +73,9 @@ def connection_string(settings: Mapping[str, Any]) -> str:
                 "percent-encoded."
             ) from None
     parts = {libpq: settings[name] for name, libpq in PARTS.items() if settings.get(name) not in {None, ""}}
+    for name in ("host", "user", "database"):
+        if "://" in str(settings.get(name) or ""):  # with a password in it, that a message would tell
+            raise SettingsError(f"{name} is a URI. Set it as database_url.")
     if parts:
         return conninfo.make_conninfo("", **parts)
     return embedded.database_url()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
 
+from tap_stripe_events import tap as tap_module
 from tap_stripe_events.errors import WrongSettingError
 from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.tap import TapStripeEvents
@@ -73,6 +74,14 @@ def test_a_key_of_the_wrong_type_is_not_told_by_what_checks_the_settings() -> No
     assert any("config['api_key']" in each for each in told)
     assert any("config['start_date']" in each for each in told)
     assert not any("planted" in each for each in told)
+
+
+@pytest.mark.parametrize("setting", ["api_url", "start_date"])
+def test_a_key_that_was_set_in_place_of_something_else_is_not_told(setting: str) -> None:
+    tap = TapStripeEvents(config={"api_key": "sk_test_other", setting: KEY}, validate_config=False)
+    with pytest.raises(WrongSettingError, match=setting) as caught:
+        _ = tap.client if setting == "api_url" else tap_module._start_second(tap.config)
+    assert "planted" not in str(caught.value)
 
 
 def test_keys_are_taken_out_of_what_others_say() -> None:

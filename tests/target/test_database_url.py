@@ -43,6 +43,13 @@ def test_a_file_that_cannot_be_read_is_named_unless_it_is_the_url_itself(tmp_pat
         assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["host", "user", "database"])
+def test_a_url_in_place_of_one_of_its_parts_is_not_told(part):
+    with pytest.raises(SettingsError, match=f"{part} is a URI.*database_url") as caught:
+        connection_string({"host": "db", part: URL})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_url_and_a_file_contradict_each_other():
     with pytest.raises(SettingsError, match="both set") as caught:
         connection_string({"database_url": URL, "database_url_file": "/run/secrets/url"})
