@@ -9,8 +9,8 @@ import pytest
 
 LINE = re.compile(
     r"(?P<how>\w+): (?P<records>\d+) records of (?P<streams>\d+) streams \(.*\) with (?P<requests>\d+) requests "
-    r"\((?P<reasons>.*), others (?P<others>\d+), tried again (?P<again>\d+)\), 0 streams to go; "
-    r"lag (?P<lag>\d+) s, [\d.]+ s"
+    r"\((?P<reasons>.*), others (?P<others>\d+), tried again (?P<again>\d+)\), 0 streams to go"
+    r"(, .* previews to go .*)?; lag (?P<lag>\d+) s, [\d.]+ s"
 )
 STRUCTURED = {
     "version": 1,
