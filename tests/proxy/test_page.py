@@ -326,3 +326,9 @@ def test_a_drawing_of_anything_is_finite_and_boxes_do_not_overlap(pairs):
     for arrow in found.arrows:
         stream, of = re.fullmatch(r"(s\d+)\.x_id → (s\d+)\.id", arrow.text).groups()
         assert left[of] < left[stream]
+
+
+def test_what_is_not_counted_yet_is_not_said_to_be_none():
+    uncounted, counted = (Parsed(render(snapshot(live(rows=rows)), wait_path=None)).text() for rows in (None, 7))
+    assert "Rows not counted yet" in " ".join(uncounted.split())
+    assert "Rows 7" in " ".join(counted.split())
