@@ -43,8 +43,13 @@ class Roster:
         return len(self._subscriptions)
 
     def take(self, told: Billed) -> None:
-        """Take in what a subscription says now. What it uses is kept: not every reading shows it."""
+        """Take in what a subscription says now. What it uses is kept: not every reading shows it.
+
+        An event of an old version shows no items at all; then they are as they were.
+        """
         before = self._subscriptions.get(told.id)
+        if before is not None and not told.uses:
+            told = replace(told, metered=before.metered, ends=told.ends or before.ends)
         self.drop(told.id)
         if not told.live:
             return
