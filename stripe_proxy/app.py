@@ -295,11 +295,8 @@ class App:
         """Return the way to Stripe with the sync's own key; None if there is none, or it is of another account."""
         if self._client is None:
             return None
-        try:
-            if await self._callers.own_key_fits(sync):
-                return self._client
-        except (NotAppliedError, ForwardError):
-            return None  # Stripe does not say, for the moment
+        if await self._callers.own_key_fits(sync):
+            return self._client
         if not self._strange_key_told:
             self._strange_key_told = True
             logger.warning("api_key is not used: it is a key of another account or mode than the tables are of")
@@ -376,7 +373,7 @@ class App:
             found = json.loads(content or b"") if response.ok else None
         except ValueError:
             found = None
-        identifier = found.get("id") if isinstance(found, dict) else None
+        identifier = found.get("id") if isinstance(found, dict) and found.get("object") == "account" else None
         if not isinstance(identifier, str):
             raise NotAppliedError(reason=f"Stripe does not say whose key it is (status {response.status})")
         return identifier

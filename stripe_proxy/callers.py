@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
 from stripe_proxy.database import Sync
+from stripe_proxy.errors import ProxyError
 from stripe_proxy.forward import Headers, header
 from tap_stripe_events.client import is_live
+
+_NOT_TOLD = ""  # Stripe was asked, and did not say
 
 
 class Account(Enum):
@@ -39,6 +42,7 @@ class Callers:
         self._api_key = api_key
         self._ask = ask
         self._accounts: dict[bytes, str | None] = {}
+        self._own_account: str | None = None
 
     async def account(self, headers: Headers, sync: Sync) -> Account:
         """Return what a request with these headers is about."""
@@ -51,7 +55,10 @@ class Callers:
             return _compared(named, sync)
         if self._api_key and key == self._api_key:
             return Account.OURS if await self.own_key_fits(sync) else Account.OTHER
-        return _compared(await self._account_of(key, authorization), sync)
+        digest = hashlib.sha256(key.encode()).digest()
+        if digest not in self._accounts:
+            self._accounts[digest] = await self._ask(authorization)
+        return _compared(self._accounts[digest], sync)
 
     async def own_key_fits(self, sync: Sync) -> bool:
         """Whether the sync's own key is one of the tables' account and mode, as far as Stripe tells.
@@ -60,14 +67,12 @@ class Callers:
         """
         if is_live(self._api_key) != sync.livemode:
             return False
-        found = _compared(await self._account_of(self._api_key, f"Bearer {self._api_key}"), sync)
-        return found is not Account.OTHER
-
-    async def _account_of(self, key: str, authorization: str) -> str | None:
-        digest = hashlib.sha256(key.encode()).digest()
-        if digest not in self._accounts:
-            self._accounts[digest] = await self._ask(authorization)
-        return self._accounts[digest]
+        if self._own_account is None:
+            try:
+                self._own_account = await self._ask(f"Bearer {self._api_key}") or _NOT_TOLD
+            except ProxyError:
+                self._own_account = _NOT_TOLD
+        return self._own_account in {_NOT_TOLD, sync.account_id} or sync.account_id is None
 
 
 def _compared(account_id: str | None, sync: Sync) -> Account:

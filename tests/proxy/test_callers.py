@@ -32,11 +32,12 @@ def write(proxy):
     return answer.status_code, answer.headers.get("Stripe-Proxy-Applied")
 
 
-def test_another_key_of_the_account_is_asked_about_once(account, make_other, rows):
+def test_another_key_of_the_account_is_asked_about_once_and_so_is_the_proxys_own(account, make_other, rows):
     proxy = make_other(account)
     assert [write(proxy) for _ in range(3)] == [(200, None)] * 3
     log = requests.get(f"{account.url}/_sandbox/requests", timeout=10).json()["requests"]
-    assert [each["path"] for each in log].count("/v1/account") == 1
+    asked = [each["key_last4"] for each in log if each["path"] == "/v1/account"]
+    assert len(asked) == len(set(asked)) == 2
     assert rows("SELECT count(*) FROM stripe.customer") == [(3,)]
 
 
