@@ -30,7 +30,13 @@ PARTS = {"host": "host", "port": "port", "user": "user", "password": "password",
 SESSION = {
     "application_name": "target-postgres-stripe",
     "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+    # A server that has vanished without a word is given up after half a minute; by default that takes hours.
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
 }
+"""What a session is opened with, where the URI says nothing else."""
 
 SESSION_SETTINGS = (
     "SET TIME ZONE 'UTC'",  # a timestamp without offset is UTC

@@ -1,8 +1,9 @@
 """Which database the settings name, and that no message tells its password."""
 
 import pytest
+from psycopg import conninfo
 
-from target_postgres_stripe.connection import connection_string
+from target_postgres_stripe.connection import connect, connection_string
 from target_postgres_stripe.errors import SettingsError
 
 URL = "postgresql://user:hunter2@db.example:5433/billing?sslmode=require"
@@ -54,3 +55,11 @@ def test_a_url_and_a_file_contradict_each_other():
     with pytest.raises(SettingsError, match="both set") as caught:
         connection_string({"database_url": URL, "database_url_file": "/run/secrets/url"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_has_vanished_is_given_up_and_the_uri_may_say_when(database):
+    with connect(database) as session:
+        told = session.info.get_parameters()
+        assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("30000", "15")
+    with connect(conninfo.make_conninfo(database, tcp_user_timeout=5)) as session:
+        assert session.info.get_parameters()["tcp_user_timeout"] == "5"
