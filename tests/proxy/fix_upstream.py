@@ -27,7 +27,7 @@ class RawUpstream:
         self.delay_seconds = 0.0
         self.pause_seconds = 0.0
         self.takes = 1
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 

@@ -24,7 +24,7 @@ def serving(settings):
     # Of a protocol by name: else asyncio does not set TCP_NODELAY, and each answer waits for 40 ms.
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen()
+        listening.listen(2048)  # as uvicorn does
         server = make_server(make_app(settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

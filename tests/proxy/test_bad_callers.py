@@ -186,7 +186,7 @@ def test_an_odd_target_arrives_as_it_was_sent(upstream, proxy, target, arrives):
     "request_bytes",
     [
         b"CONNECT api.stripe.com:443 HTTP/1.1\r\nHost: api.stripe.com:443\r\n\r\n",
-        b"GET http://evil.example/v1/x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        b"GET http://evil.example/x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
         b"GET /evil.example HTTP/1.1\r\nHost: api.stripe.com\r\nConnection: close\r\n\r\n",
         b"GET /api.stripe.com@evil.example/v1 HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n",
         b"GET /api.stripe.com:80@evil.example/v1 HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n",

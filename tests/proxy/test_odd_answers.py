@@ -4,6 +4,7 @@ import pytest
 import requests
 from fix_upstream import RawUpstream
 
+from stripe_proxy.written import Writes
 from tap_stripe_events.object_table import API_VERSION
 
 ODD = [
@@ -76,10 +77,15 @@ def test_an_answer_that_holds_nothing_for_the_tables_is_none_that_was_not_stored
     assert (answer.content, answer.headers.get("Stripe-Proxy-Applied")) == (body, None)
 
 
-def test_the_log_says_where_something_went_wrong_and_not_what_it_was_about(upstream, proxy, caplog):
-    answer = ask(upstream, proxy, b'{"object": ["customer"], "name": "Jane"}', version=API_VERSION)
-    assert answer.headers["Stripe-Proxy-Applied"] == "false"
-    assert "TypeError in " in caplog.text
+def test_the_log_says_where_something_went_wrong_and_not_what_it_was_about(upstream, proxy, caplog, monkeypatch):
+    def go_wrong(_, found):
+        raise TypeError(found.body["name"])
+
+    monkeypatch.setattr(Writes, "changes", go_wrong)
+    body = b'{"object": "customer", "id": "cus_1", "name": "Jane"}'
+    answer = ask(upstream, proxy, body, version=API_VERSION)
+    assert (answer.content, answer.headers["Stripe-Proxy-Applied"]) == (body, "false")
+    assert "TypeError in go_wrong" in caplog.text
     assert "Jane" not in caplog.text
 
 
