@@ -17,7 +17,7 @@ from proxy_service import proxy_process
 from tap_stripe_events.object_table import API_VERSION
 
 GET = b"GET /api.stripe.com/v1/x HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\nAuthorization: Bearer sk_test_sandbox\r\n"
 MEGABYTE = 1_000_000
 
@@ -27,7 +27,7 @@ def customer(identifier):
     body = json.dumps({"id": identifier, "object": "customer", "livemode": False}).encode()
     return (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Tue, 24 Nov 2026 10:00:00 GMT\r\n"
-        b"Stripe-Version: %s\r\nContent-Length: %d\r\n\r\n" % (API_VERSION.encode(), len(body))
+        b"Stripe-Version: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (API_VERSION.encode(), len(body))
     ) + body
 
 
