@@ -193,9 +193,10 @@ def finalize(account: Account, invoice: Record) -> Record:
         )
     customer = existing(account, "customer", invoice.body["customer"])
     total_up(account, invoice)
-    due, applied = with_balance(customer.body["balance"], invoice.body["total"])
-    number = customer.body["next_invoice_sequence"]
-    starting = customer.body["balance"]
+    # What a made-up past has filled at random may lack these.
+    starting = customer.body["balance"] or 0
+    number, prefix = customer.body["next_invoice_sequence"] or 1, customer.body["invoice_prefix"] or "SANDBOX"
+    due, applied = with_balance(starting, invoice.body["total"])
     account.change(customer, {"next_invoice_sequence": number + 1})
     if applied != 0:
         reason = {"invoice": invoice.key, "type": "applied_to_invoice"}
@@ -209,7 +210,7 @@ def finalize(account: Account, invoice: Record) -> Record:
         "ending_balance": customer.body["balance"],
         "hosted_invoice_url": f"https://invoice.example.com/{invoice.key}",
         "invoice_pdf": f"https://invoice.example.com/{invoice.key}/pdf",
-        "number": f"{customer.body['invoice_prefix']}-{number:04}",
+        "number": f"{prefix}-{number:04}",
         "starting_balance": starting,
         "status": "open",
         "status_transitions": {**invoice.body["status_transitions"], "finalized_at": account.now()},
@@ -236,7 +237,7 @@ def pay_invoice(account: Account, invoice: Record, method: Record | None = None)
         raise wrong_state("Invoice is already paid", "invoice_already_paid")
     if invoice.body["status"] not in ("open", "uncollectible"):
         raise wrong_state("This invoice can no longer be paid", "invoice_not_editable")
-    payment = next(p for p in account.store.linked("invoice_payment", "invoice", invoice.key) if p.body["is_default"])
+    payment = _default_payment(account, invoice)
     intent = existing(account, "payment_intent", payment.body["payment"]["payment_intent"])
     method = method or _method_for(account, invoice)
     if method is None:
@@ -258,6 +259,17 @@ def pay_invoice(account: Account, invoice: Record, method: Record | None = None)
     account.change(payment, {"amount_paid": amount, "status": "paid", "status_transitions": transitions}, verb="paid")
     account.change(invoice, attempts, verb=None)
     return _mark_paid(account, invoice, amount)
+
+
+def _default_payment(account: Account, invoice: Record) -> Record:
+    """How an open invoice is to be paid; one of a made-up past may lack it."""
+    for each in account.store.linked("invoice_payment", "invoice", invoice.key):
+        intent = (each.body["payment"] or {}).get("payment_intent")
+        if each.body["is_default"] and account.store.get("payment_intent", intent or "") is not None:
+            return each
+    due = invoice.body["amount_remaining"] or invoice.body["amount_due"] or 0
+    intent = new_intent(account, _intent_values(invoice, due), None)
+    return account.create("invoice_payment", _payment_values(invoice, intent, due), verb=None)
 
 
 def create_invoice(account: Account, _path: Mapping[str, str], params: Params) -> Record:

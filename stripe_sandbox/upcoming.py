@@ -224,7 +224,7 @@ def _preview(account: Account, customer: Record, subscription: Record | None, en
         "period_start": start,
         "starting_balance": customer.body["balance"],
         "status": "draft",
-        **_totals(account, lines, discounts, rates, customer.body["balance"]),
+        **_totals(account, lines, discounts, rates, customer.body["balance"] or 0),
     }
 
 

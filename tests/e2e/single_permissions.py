@@ -66,13 +66,14 @@ class Opened:
         return name in below or any(self.readable(name, below))
 
     @cached_property
+    def allowed(self) -> set[str]:
+        """The streams of which all lists can be read."""
+        return {stream for stream, name in listable().items() if (readable := self.readable(name)) and all(readable)}
+
+    @cached_property
     def whole(self) -> set[str]:
-        """The streams of which everything can be read: all their lists, and these show every row."""
-        return {
-            stream
-            for stream, name in listable().items()
-            if STRIPE_OBJECTS[name].complete and self.readable(name) and all(self.readable(name))
-        }
+        """Those of them whose lists show every row."""
+        return {stream for stream in self.allowed if STRIPE_OBJECTS[listable()[stream]].complete}
 
     @cached_property
     def partly(self) -> set[str]:
@@ -124,7 +125,7 @@ def _wrong_refusals(opened: Opened, bookmarks: dict[str, Any]) -> Iterator[str]:
     lacking = {stream for stream, bookmark in bookmarks.items() if bookmark.get("not_read")}
     if wrong := denied & opened.partly:
         yield f"said to be refused: {sorted(wrong)}"
-    if wrong := listable().keys() - opened.whole - denied - lacking - carried():
+    if wrong := listable().keys() - opened.allowed - denied - lacking - carried():
         yield f"not said to be refused: {sorted(wrong)}"
 
 
