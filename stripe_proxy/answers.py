@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from stripe_proxy.errors import NotAppliedError
+from tap_stripe_events import previews
 from tap_stripe_events.client import may_hold_secrets
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import parent_column
@@ -25,7 +26,12 @@ Json: TypeAlias = dict[str, Any]
 _LISTS = frozenset({"list", "search_result"})
 _PAYMENT_REQUIRED = 402
 _EXPAND = re.compile(r"expand\[\d*\]")
-_PREVIEW = re.compile(r"/v1/(credit_notes/preview(/lines)?|invoices/(create_preview|upcoming(/lines)?))")
+_PREVIEWS = frozenset(
+    {
+        *(previews.PATH, previews.LINES_PATH, previews.CREATE_PATH),
+        *("/v1/credit_notes/preview", "/v1/credit_notes/preview/lines"),
+    }
+)
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -150,7 +156,7 @@ def told(answered: Answered) -> Iterator[Told]:
 
     A preview says only what would be.
     """
-    if _PREVIEW.fullmatch(answered.path):
+    if answered.path in _PREVIEWS:
         return
     for json_object in _own(answered):
         name = json_object.get("object")

@@ -68,6 +68,17 @@ def draft(account: Account, customer: Record, values: Body) -> Record:
     )
 
 
+def pricing_of(price: Record | None) -> Body | None:
+    """How a line names its price."""
+    if price is None:
+        return None
+    return {
+        "price_details": {"price": price.key, "product": price.body["product"]},
+        "type": "price_details",
+        "unit_amount_decimal": price.body["unit_amount_decimal"],
+    }
+
+
 def add_line(
     account: Account,
     invoice: Record,
@@ -80,13 +91,6 @@ def add_line(
     parent: Body,
 ) -> Record:
     """A line of a draft."""
-    pricing = None
-    if price is not None:
-        pricing = {
-            "price_details": {"price": price.key, "product": price.body["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price.body["unit_amount_decimal"],
-        }
     details = parent.get(f"{parent['type']}") or {}
     return account.create(
         "line_item",
@@ -102,7 +106,7 @@ def add_line(
             "parent": {"invoice_item_details": None, "subscription_item_details": None, **parent},
             "period": {"end": period[1], "start": period[0]},
             "pretax_credit_amounts": [],
-            "pricing": pricing,
+            "pricing": pricing_of(price),
             "quantity": quantity,
             "subscription": details.get("subscription"),
             "subtotal": amount,

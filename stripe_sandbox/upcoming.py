@@ -22,6 +22,7 @@ from stripe_sandbox.invoices import (
     DRAFT_SECONDS,
     discount_shares,
     pending_items,
+    pricing_of,
     subscription_parent,
     tax,
     tax_total,
@@ -321,15 +322,8 @@ def _item_line(account: Account, item: Record) -> Body:
 
 
 def _line(account: Account, key: str, values: Body, price: Record | None) -> Body:
-    pricing = None
-    if price is not None:
-        pricing = {
-            "price_details": {"price": price.key, "product": price.body["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price.body["unit_amount_decimal"],
-        }
     blank = minimal(account.spec.fields("line_item"), livemode=account.livemode)
-    return {**blank, "id": key, "object": "line_item", "metadata": {}, **values, "pricing": pricing}
+    return {**blank, "id": key, "object": "line_item", "metadata": {}, **values, "pricing": pricing_of(price)}
 
 
 def _period_start(account: Account, subscription: Record) -> int:

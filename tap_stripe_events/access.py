@@ -80,8 +80,13 @@ def _preview_access(client: StripeClient, preview: StripeObject, examples: Mappi
         readable=False,
         note=f"{previews.PATH}: {refusal_reason(answer)}",
         not_set_up=answer.verdict is Verdict.NOT_SET_UP,
-        lacks=(answer.refusal.permission if answer.refusal else None) or "",
+        lacks=_lacked_permission(answer),
     )
+
+
+def _lacked_permission(answer: Answer) -> str:
+    """Return the permission that a refusal names; empty if it names none."""
+    return (answer.refusal.permission if answer.refusal else None) or ""
 
 
 def access_table(found: list[Access]) -> str:
@@ -154,8 +159,13 @@ def _access(stripe_object: StripeObject, answers: Mapping[StripeList, Answer]) -
             partly = any(other.verdict not in _REFUSALS for other in tried.values())
             note = f"{each.path}: {refusal_reason(answer)}" + (" (the rest can be read)" if partly else "")
             not_set_up = not partly and answer.verdict is Verdict.NOT_SET_UP
-            lacks = (answer.refusal.permission if answer.refusal else None) or ""
-            return Access(stream=stripe_object.stream, readable=partly, note=note, not_set_up=not_set_up, lacks=lacks)
+            return Access(
+                stream=stripe_object.stream,
+                readable=partly,
+                note=note,
+                not_set_up=not_set_up,
+                lacks=_lacked_permission(answer),
+            )
     if tried:
         return Access(stream=stripe_object.stream, readable=True)
     asked_of = {ask.of for each in lists for ask in each.asks}

@@ -39,9 +39,6 @@ class Roster:
         self._metered: dict[str, int] = {}  # customer → how many of the subscriptions are
         self._waiting: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._subscriptions)
-
     def take(self, told: Billed) -> None:
         """Take in what a subscription says now. What it uses is kept: not every reading shows it.
 

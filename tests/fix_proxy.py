@@ -5,11 +5,20 @@ import contextlib
 import pytest
 import stripe
 from fix_target import Load
+from fix_upstream import RawUpstream
 from proxy_service import serving
 
 from stripe_proxy.settings import Settings
 
 KEY = "sk_test_sandbox"
+
+
+@pytest.fixture
+def upstream():
+    """What stands in for Stripe, byte by byte."""
+    raw = RawUpstream()
+    yield raw
+    raw.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from fix_upstream import LONGEST_SECONDS, RawUpstream, talk
+from fix_upstream import LONGEST_SECONDS, talk
 from proxy_service import proxy_process
 
 from tap_stripe_events.object_table import API_VERSION
@@ -32,11 +32,9 @@ def customer(identifier):
 
 
 @pytest.fixture
-def upstream():
-    raw = RawUpstream()
-    raw.answer = OK
-    yield raw
-    raw.close()
+def upstream(upstream):
+    upstream.answer = OK
+    return upstream
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fix_upstream import RawUpstream, talk
+from fix_upstream import talk
 
 from tap_stripe_events.object_table import API_VERSION
 
@@ -15,13 +15,6 @@ JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CSV = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"
 GET = b"GET /api.stripe.com/v1/x HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n"
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture
-def upstream():
-    raw = RawUpstream()
-    yield raw
-    raw.close()
 
 
 @pytest.fixture

@@ -4,16 +4,9 @@ import gzip
 import json
 
 import pytest
-from fix_upstream import RawUpstream, talk
+from fix_upstream import talk
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-
-
-@pytest.fixture
-def upstream():
-    raw = RawUpstream()
-    yield raw
-    raw.close()
 
 
 @pytest.fixture

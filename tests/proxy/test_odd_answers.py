@@ -2,7 +2,6 @@
 
 import pytest
 import requests
-from fix_upstream import RawUpstream
 
 from stripe_proxy.written import Writes
 from tap_stripe_events.object_table import API_VERSION
@@ -35,13 +34,6 @@ ODD = [
 EXPANDED = (
     "?expand[]=object&expand[]=a..b&expand[]=&expand[0]=subscriptions.data.items&expand[]=data.customer&expand[x]=y"
 )
-
-
-@pytest.fixture
-def upstream():
-    raw = RawUpstream()
-    yield raw
-    raw.close()
 
 
 @pytest.fixture
