@@ -15,6 +15,7 @@ from stripe_sandbox import upcoming
 from stripe_sandbox.keys import restricted
 from stripe_sandbox.messages import Request as HttpRequest
 from stripe_sandbox.sandbox import TEST_KEY, Service
+from tap_stripe_events.errors import EndlessListError
 from tap_stripe_events.object_table import API_VERSION
 from tap_stripe_events.objects import CUSTOMER_PREVIEW, PREVIEWS, SUBSCRIPTION_PREVIEW
 from tap_stripe_events.plan import Rhythm
@@ -465,3 +466,46 @@ def test_a_customer_with_items_that_wait_has_a_preview_without_a_subscription(ac
     invoice_waiting_item(account, "", customer)
     assert account.run()
     assert account.rows(CUSTOMER_PREVIEW) == {}
+
+
+def answer_otherwise(account: Account, path: str, change: Any) -> None:
+    """Have what Stripe answers on a path changed on its way: ``change`` is given the body."""
+    answer = account.service.handle
+
+    def handle(request: HttpRequest) -> Any:
+        exchange = answer(request)
+        if request.path == path and exchange.response.status == 200:
+            body = json.loads(exchange.response.body)
+            change(body)
+            object.__setattr__(exchange.response, "body", json.dumps(body).encode())
+        return exchange
+
+    account.service.handle = handle  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("path", ["/v1/subscriptions", upcoming.UPCOMING_LINES_PATH])
+def test_a_list_that_goes_on_without_end_ends_the_run(account: Account, path: str) -> None:
+    prices = [account.price() for _ in range(12)]
+    account.subscription(**{f"items[{number}][price]": price for number, price in enumerate(prices)})
+    answer_otherwise(account, path, lambda body: body.update(has_more=True))
+    with pytest.raises(EndlessListError, match=path):
+        account.run()
+
+
+def test_a_subscription_that_ends_under_the_cursor_ends_no_run(account: Account) -> None:
+    price, customer = account.price(), account.customer()
+    for _ in range(101):
+        account.subscription(price, customer)
+    ended: list[str] = []
+
+    def end_the_last(body: dict[str, Any]) -> None:
+        if body["has_more"] and not ended:
+            ended.append(body["data"][-1]["id"])
+            account.write("DELETE", f"/v1/subscriptions/{ended[0]}")
+
+    answer_otherwise(account, "/v1/subscriptions", end_the_last)
+    assert account.run()
+    assert account.run()
+    account.assert_true()
+    assert len(account.rows()) == 100
+    assert ended[0] not in account.rows()
