@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=NAMES",
         help="a restricted key and what it may read: rk_test_x=customer,event",
     )
+    add(
+        "--connected-accounts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many smaller accounts of the same kind are connected to the account (Stripe-Account)",
+    )
     add("--now", type=int, help="stop the account's clock at this unix time")
     add("--speed", type=float, default=1.0, help="a running clock runs that many times as fast (default: %(default)s)")
     add("--state", type=Path, help="go on from this file if it is there, and save to it")
@@ -71,6 +78,7 @@ def _service(options: argparse.Namespace) -> Service:
         now=options.now,
         state_file=options.state,
         speed=options.speed,
+        connected_accounts=options.connected_accounts,
     )
     service.limit = RateLimit(per_second=options.rate_limit, per_endpoint=options.endpoint_rate_limit)
     service.faults.latency_seconds = options.latency_ms / 1000

@@ -52,6 +52,7 @@ class Account:
         livemode: Whether objects are live.
         clock: The account's time.
         api_version: The account's default version, in which its events are rendered.
+        is_connected: Whether it is a platform's connected account. Its events say so, and it is no platform itself.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Account:
         livemode: bool = False,
         clock: Clock | None = None,
         api_version: str | None = None,
+        is_connected: bool = False,
     ) -> None:
         self.spec = spec
         self.id = account_id
         self.seed = seed
         self.livemode = livemode
+        self.is_connected = is_connected
         self.clock = clock or Clock()
         self.api_version = api_version or spec.api_version
         self.random = Random(token(seed, account_id))
@@ -180,8 +183,12 @@ class Account:
         previous: Mapping[str, Any] | None = None,
         snapshot: Body | None = None,
         name: str | None = None,
+        about: str | None = None,
     ) -> None:
-        """Append an event, if Stripe has one of that name; ``name`` overrides what the type and verb say."""
+        """Append an event, if Stripe has one of that name; ``name`` overrides what the type and verb say.
+
+        ``about`` is the connected account that the event comes from, where it is not this one.
+        """
         owner = "customer" if record.body.get("customer") is not None else "account"
         kind = name or event_type(record.object, verb, owner=owner)
         if kind not in self.spec.events or self.now() < self.announces_from:
@@ -192,9 +199,11 @@ class Account:
         data: Body = {"object": snapshot if snapshot is not None else self.renderer.body(record)}
         if previous is not None:
             data["previous_attributes"] = self._previous(record.object, data["object"], previous)
+        origin = about or (self.id if self.is_connected else None)
         body = {
             "id": event_id,
             "object": "event",
+            **({"account": origin} if origin is not None else {}),
             "api_version": version,
             "created": self.now(),
             "data": data if version == self.spec.api_version else self._in_version(data, version),

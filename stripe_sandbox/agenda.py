@@ -41,20 +41,29 @@ class Agenda:
         """All entries, in order."""
         return [(moment, object_type, key) for moment, _, object_type, key in sorted(self._heap)]
 
+    def next_at(self, until: int) -> int | None:
+        """When the next entry happens: not before what was taken before it, and later where there was too much.
+
+        None if none is to happen by ``until``.
+        """
+        if not self._heap or self._heap[0][0] > until:
+            return None
+        reached = min(self.moment, until)  # less than the moment where the clock was moved back
+        moment = max(self._heap[0][0], reached)
+        if moment == reached and self._taken >= PER_SECOND:
+            moment += 1
+        return moment if moment <= until else None
+
     def take(self, until: int) -> tuple[int, str, str] | None:
         """The next entry that is due by a moment, as the moment it was noted for, type and key; None if none is.
 
-        ``moment`` is then when it happens: not before what was taken before it, and later where there was too much.
+        ``moment`` is then when it happens, as ``next_at`` told.
         """
-        self.moment = min(self.moment, until)  # the clock was moved back
-        if not self._heap or self._heap[0][0] > until:
-            self._reach(until)
+        happens_at = self.next_at(until)
+        self.moment = min(self.moment, until)
+        self._reach(until if happens_at is None else happens_at)
+        if happens_at is None:
             return None
-        self._reach(self._heap[0][0])
-        if self._taken >= PER_SECOND:
-            if self.moment >= until:
-                return None
-            self._reach(self.moment + 1)
         self._taken += 1
         moment, _, object_type, key = heappop(self._heap)
         self._known.discard((moment, object_type, key))

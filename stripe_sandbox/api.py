@@ -16,11 +16,11 @@ from stripe_sandbox.families import EMBEDDED, LIST_ALIASES
 from stripe_sandbox.filters import event_shows
 from stripe_sandbox.forms import Params, as_list, parse_params
 from stripe_sandbox.ids import token
-from stripe_sandbox.keys import Key, authenticate
+from stripe_sandbox.keys import Key, authenticate, masked
 from stripe_sandbox.messages import Request, Response
 from stripe_sandbox.products import demand_product
 from stripe_sandbox.rendering import parse_expand, pretty
-from stripe_sandbox.replays import Replays
+from stripe_sandbox.replays import Replays, Scope
 from stripe_sandbox.routes import Routes
 from stripe_sandbox.spec import ListEndpoint, Retrieve, Spec, Write
 from stripe_sandbox.store import Body, Record
@@ -50,17 +50,31 @@ _COMPUTED: Final = frozenset(
 )
 _STUBBED: Final = frozenset({"customer"})  # types that are answered as {id, object, deleted} once they are deleted
 
+_NO_PLATFORM: Final = (
+    "Only Stripe Connect platforms can work with other accounts. If you specified a client_id parameter, make sure "
+    "it's correct. If you need to setup a Stripe Connect platform, you can do so at "
+    "https://dashboard.stripe.com/account/applications/settings."
+)
+
 logger = logging.getLogger(__name__)
 
 Operation = ListEndpoint | Retrieve | Write
 
 
 class Api:
-    """Answers requests for the accounts that keys belong to."""
+    """Answers requests for the accounts that keys belong to, and for those connected to them.
 
-    def __init__(self, spec: Spec, keys: Mapping[str, Key]) -> None:
+    Args:
+        spec: The API.
+        keys: The keys by their secrets.
+        connected: The accounts that keys may act for, by id. A key reaches those of which its own account has an
+            ``account`` object.
+    """
+
+    def __init__(self, spec: Spec, keys: Mapping[str, Key], connected: Mapping[str, Account]) -> None:
         self._spec = spec
         self._keys = keys
+        self._connected = connected
         self._routes: Routes[Operation] = Routes()
         self._replays = Replays()
         self._requests = 0
@@ -94,6 +108,8 @@ class Api:
             key = authenticate(self._keys, request.headers)
             _check_version(version)
             headers.append(("Stripe-Version", version or key.account.api_version))
+            if "stripe-account" in request.headers:
+                headers.append(("Stripe-Account", request.headers["stripe-account"]))
             if "idempotency-key" in request.headers:
                 headers.append(("Idempotency-Key", request.headers["idempotency-key"]))
             response = self._answer(key, request, request_id)
@@ -103,7 +119,7 @@ class Api:
             url = f"https://dashboard.stripe.com{mode}/workbench/logs?object={request_id}"
             response = Response(status=error.status, body=pretty(error.body(url)), headers=error.headers)
             if key is not None and request.method == "POST" and error.status == HTTPStatus.PAYMENT_REQUIRED:
-                response = self._replays.keep(key.secret, request, request_id, response)
+                response = self._replays.keep(_scope(key, request), request, request_id, response)
         return Response(status=response.status, body=response.body, headers=(*headers, *response.headers))
 
     def _answer(self, key: Key, request: Request, request_id: str) -> Response:
@@ -112,14 +128,15 @@ class Api:
             raise unrecognized_url(request.method, request.path)
         operation, values = found
         account = self._account(key, request.headers.get("stripe-account"))
+        self._demand_platform(key, account, operation.path, values)
         demand_product(self.missing_products, request.method, request.path, livemode=account.livemode)
-        version = request.headers.get("stripe-version") or account.api_version
+        version = request.headers.get("stripe-version") or key.account.api_version
         if isinstance(operation, Write) and operation.path == CREATE_PREVIEW_PATH:
-            key.demand("invoice", "write")
+            key.demand("invoice", "write", account)
             return Response(status=200, body=pretty(created_preview(account, body_params(request), version)))
         if isinstance(operation, Write):
-            key.demand(operation.object or request.path.split("/")[2], "write")
-            replayed = self._replays.find(key.secret, request)
+            key.demand(operation.object or request.path.split("/")[2], "write", account)
+            replayed = self._replays.find(_scope(key, request), request)
             if replayed is not None:
                 return replayed
             account.cause = Cause(request_id=request_id, idempotency_key=request.headers.get("idempotency-key"))
@@ -127,33 +144,43 @@ class Api:
                 response = self._write(account, operation, values, request)
             finally:
                 account.cause = Cause()
-            return self._replays.keep(key.secret, request, request_id, response)
+            return self._replays.keep(_scope(key, request), request, request_id, response)
         params = parse_params(request.query)
-        key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read")
+        key.demand(operation.objects[0] if isinstance(operation, ListEndpoint) else operation.object, "read", account)
         if operation.path == UPCOMING_LINES_PATH:
             return Response(status=200, body=upcoming_lines(account, params, version))
         if isinstance(operation, ListEndpoint):
             computed = operation.path == PREVIEW_LINES_PATH
             lines = preview_lines(account, operation, params) if computed else None
             return Response(status=200, body=lines or account.lists.page(operation, request.path, values, params))
-        return Response(status=200, body=pretty(self._retrieve(account, operation, values, params, request)))
+        return Response(status=200, body=pretty(self._retrieve(account, operation, values, params, version)))
 
     def _account(self, key: Key, connected: str | None) -> Account:
         """The account that a request is about."""
         if connected is None or connected == key.account.id:
             return key.account
-        raise StripeError(
-            403,
-            f"The provided key does not have access to account '{connected}' (or that account does not exist). "
-            "Application access may have been revoked.",
-            code="account_invalid",
-        )
+        account = self._connected.get(connected)
+        if account is None or key.account.store.get("account", connected) is None:
+            raise _no_access(key, connected)
+        return account
+
+    def _demand_platform(self, key: Key, account: Account, path: str, values: Mapping[str, str]) -> None:
+        """Refuse what only a platform may, and what even a platform may of the accounts that it has only."""
+        if path.partition("{")[0].rstrip("/") != "/v1/accounts":
+            return
+        other = values.get("account")
+        if account.is_connected and other is None:
+            raise StripeError(403, _NO_PLATFORM, code="platform_account_required")
+        if account.is_connected and other != account.id:
+            raise _no_access(key, str(other))
+        if other in self._connected and key.account.store.get("account", str(other)) is None:
+            raise _no_access(key, str(other))
 
     def _retrieve(
-        self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params, request: Request
+        self, account: Account, operation: Retrieve, values: Mapping[str, str], params: Params, version: str
     ) -> Body:
         if operation.path == UPCOMING_PATH:
-            return upcoming_invoice(account, params, request.headers.get("stripe-version") or account.api_version)
+            return upcoming_invoice(account, params, version)
         if operation.path in _COMPUTED:
             raise StripeError(400, f"The sandbox does not answer GET {operation.path}.", code="sandbox_unsupported")
         for name in params:
@@ -203,6 +230,20 @@ class Api:
             account.schedule(result)
         body = account.renderer.body(result, expand) if isinstance(result, Record) else result
         return Response(status=200, body=pretty(body))
+
+
+def _scope(key: Key, request: Request) -> Scope:
+    """Within what idempotency keys are unique."""
+    return key.secret, request.headers.get("stripe-account", key.account.id)
+
+
+def _no_access(key: Key, account_id: str) -> StripeError:
+    return StripeError(
+        403,
+        f"The provided key '{masked(key.secret)}' does not have access to account '{account_id}' "
+        "(or that account does not exist). Application access may have been revoked.",
+        code="account_invalid",
+    )
 
 
 def _is_withheld(account: Account, record: Record) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DAY: Final = 86_400
 HISTORY_DAYS: Final = 540
+WELCOME_PERCENT: Final = 10
 MISSING_PRODUCTS: Final = frozenset({"climate", "forwarding", "identity", "issuing", "sigma", "treasury"})
 _OPENING_HOUR: Final = 6 * 3600
 _CURRENCY: Final = "eur"
@@ -251,24 +252,26 @@ class Business:
         return next(iter(self._account.store.table("tax_rate").records))
 
 
-def open_business(account: Account, *, until: int) -> None:
-    """Fill an empty account with the history up to ``until`` (seconds since the epoch).
+def open_business(
+    account: Account, *, until: int, days: int = HISTORY_DAYS, welcome_percent: int = WELCOME_PERCENT
+) -> None:
+    """Fill an empty account with the history of some days up to ``until`` (seconds since the epoch).
 
-    Events are kept of the last thirty days only, as at Stripe.
+    Events are kept of the last thirty days only, as at Stripe. ``welcome_percent`` is what new subscribers get off.
     """
-    start = until - until % DAY - HISTORY_DAYS * DAY + _OPENING_HOUR
+    start = until - until % DAY - days * DAY + _OPENING_HOUR
     account.announces_from = until - EVENT_RETENTION_SECONDS
     account.clock.stop_at(start)
     open_books(account)
-    _set_up(account)
+    _set_up(account, welcome_percent)
     business = Business(account, until=until)
-    for number in range(HISTORY_DAYS + 1):
+    for number in range(days + 1):
         moment = start + number * DAY
         if moment > until:
             break
         account.clock.stop_at(moment)
         catch_up(account)
-        business.day(growth=number / HISTORY_DAYS)
+        business.day(growth=number / days)
     account.clock.stop_at(until)
     catch_up(account)
 
@@ -286,7 +289,7 @@ def go_on(account: Account, *, since: int, until: int) -> None:
     account.forget_old_events()
 
 
-def _set_up(account: Account) -> None:
+def _set_up(account: Account, welcome_percent: int) -> None:
     generator = Generator(
         lambda _types, _random: None, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec)
     )
@@ -301,7 +304,11 @@ def _set_up(account: Account) -> None:
     }
     account.create("bank_account", bank, verb=None)
     payments.show_balance(account)
-    catalog.create_coupon(account, {}, {"id": "WELCOME10", "percent_off": "10", "duration": "once", "name": "Welcome"})
+    catalog.create_coupon(
+        account,
+        {},
+        {"id": "WELCOME10", "percent_off": str(welcome_percent), "duration": "once", "name": "Welcome"},
+    )
     catalog.create_coupon(
         account, {}, {"id": "PARTNER15", "percent_off": "15", "duration": "forever", "name": "Partners"}
     )

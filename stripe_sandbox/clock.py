@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stripe_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Clock:
@@ -42,6 +43,16 @@ class Clock:
     def release(self) -> None:
         """Show the time that it has become."""
         self._held_at = None
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Whatever is done to the clock within counts for nothing afterwards; it begins where it shows to be."""
+        kept = (self._speed, self._since, self._shown, self._stopped_at, self._held_at)
+        self._stopped_at, self._held_at = self.now(), None
+        try:
+            yield
+        finally:
+            self._speed, self._since, self._shown, self._stopped_at, self._held_at = kept
 
     def stop_at(self, moment: int) -> None:
         """From now on it is ``moment`` (seconds since the epoch) until the clock is moved again."""

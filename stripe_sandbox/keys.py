@@ -25,8 +25,8 @@ class Key:
     account: Account
     permissions: frozenset[str] | None = None
 
-    def demand(self, object_type: str, kind: str) -> None:
-        """Refuse what the key may not.
+    def demand(self, object_type: str, kind: str, account: Account) -> None:
+        """Refuse what the key may not, in its own account or in a connected one.
 
         Raises:
             StripeError: 403 that names the permission.
@@ -36,7 +36,7 @@ class Key:
             raise StripeError(
                 403,
                 f"The provided key '{masked(self.secret)}' does not have the required permissions for this endpoint "
-                f"on account '{self.account.id}'. Having the '{name}' permission would allow this request to continue.",
+                f"on account '{account.id}'. Having the '{name}' permission would allow this request to continue.",
             )
 
 

@@ -18,7 +18,7 @@ from stripe_sandbox.due import due_at
 from stripe_sandbox.errors import StripeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from stripe_sandbox.account import Account
     from stripe_sandbox.agenda import Agenda
@@ -39,25 +39,39 @@ def open_books(account: Account) -> None:
     account.agenda.note(account.now() + HOUR, "forgetting", "")
 
 
-def catch_up(account: Account, *, seconds: float = math.inf) -> bool:
-    """Let happen what is due by now.
+def catch_up(account: Account, *others: Account, seconds: float = math.inf) -> bool:
+    """Let happen what is due by now, in order of time over all accounts.
 
     Args:
         account: The account. Its clock is held until all has happened.
+        others: More accounts on the same clock.
         seconds: How long this may take, in real time. The rest is left to the next call.
 
     Returns:
         Whether all has happened that can happen by now.
     """
+    accounts = (account, *others)
     until = account.clock.target()
     deadline = time.perf_counter() + seconds
-    while (entry := account.agenda.take(until)) is not None:
-        account.clock.hold(account.agenda.moment)
-        _happen(account, account.agenda, *entry)
+    while (first := _first_due(accounts, until)) is not None:
+        entry = first.agenda.take(until)
+        account.clock.hold(first.agenda.moment)
+        if entry is not None:
+            _happen(first, first.agenda, *entry)
         if time.perf_counter() >= deadline:
             return False
+    for each in accounts:
+        each.agenda.take(until)  # nothing is left: it only learns what time it is
     account.clock.release()
     return True
+
+
+def _first_due(accounts: Sequence[Account], until: int) -> Account | None:
+    """The account to which something happens next, if to any by a moment."""
+    due = [
+        (moment, number) for number, each in enumerate(accounts) if (moment := each.agenda.next_at(until)) is not None
+    ]
+    return accounts[min(due)[1]] if due else None
 
 
 def catch_up_test_clock(account: Account, agenda: Agenda, until: int) -> None:

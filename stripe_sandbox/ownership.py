@@ -21,15 +21,27 @@ _MORE: Final = (
 
 def take_owned(account: Account, parent: Record) -> None:
     """Remove all that exists only within a parent, deepest first. Nobody announces it."""
+    for child in owned(account, parent):
+        account.delete(child, verb=None)
+
+
+def owned(account: Account, parent: Record) -> list[Record]:
+    """All that exists only within a parent, deepest first, each of it once however many parents it names."""
+    found: dict[tuple[str, str], Record] = {}
+    _find_owned(account, parent, found)
+    return list(found.values())
+
+
+def _find_owned(account: Account, parent: Record, found: dict[tuple[str, str], Record]) -> None:
     for child_type, link in owned_children().get(parent.object, ()):
         for child in account.store.linked(child_type, link, parent.key):
             if child.object == "discount" and child.body["invoice"] is not None:
                 continue  # an invoice that was made goes on naming it
-            take_owned(account, child)
-            account.delete(child, verb=None)
+            _find_owned(account, child, found)
+            found.setdefault((child.object, child.key), child)
     twin = account.store.get(_UNDER_THE_SAME_KEY.get(parent.object, parent.object), parent.key)
     if twin is not None and twin is not parent:
-        account.delete(twin, verb=None)
+        found.setdefault((twin.object, twin.key), twin)
 
 
 @cache

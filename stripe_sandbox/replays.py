@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 KEPT: Final = 10_000
 HEADER: Final = "idempotency-key"
+Scope = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,19 +24,19 @@ class _Kept:
 
 
 class Replays:
-    """The newest answers by API key and idempotency key."""
+    """The newest answers by scope (an API key and the account it acts for) and idempotency key."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._kept: dict[tuple[Scope, str], _Kept] = {}
 
-    def find(self, secret: str, request: Request) -> Response | None:
+    def find(self, scope: Scope, request: Request) -> Response | None:
         """The answer that the same request got before: its bytes as they were then, however old they are by now.
 
         Raises:
             StripeError: 400 where the idempotency key came with other parameters then.
         """
         name = request.headers.get(HEADER)
-        kept = self._kept.get((secret, name)) if name is not None else None
+        kept = self._kept.get((scope, name)) if name is not None else None
         if kept is None:
             return None
         if kept.digest != _digest(request):
@@ -48,12 +49,12 @@ class Replays:
         headers = (("Idempotent-Replayed", "true"), ("Original-Request", kept.request_id))
         return replace(kept.response, headers=headers)
 
-    def keep(self, secret: str, request: Request, request_id: str, response: Response) -> Response:
+    def keep(self, scope: Scope, request: Request, request_id: str, response: Response) -> Response:
         """Keep an answer, if its request wants it, and tell the client under which request it is known."""
         name = request.headers.get(HEADER)
         if name is None:
             return response
-        self._kept[secret, name] = _Kept(digest=_digest(request), request_id=request_id, response=response)
+        self._kept[scope, name] = _Kept(digest=_digest(request), request_id=request_id, response=response)
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return replace(response, headers=(*response.headers, ("Original-Request", request_id)))

@@ -28,9 +28,9 @@ from stripe_sandbox.ids import token
 from stripe_sandbox.keys import Key, restricted
 from stripe_sandbox.messages import Delivery, Exchange, Request
 from stripe_sandbox.occurrences import catch_up, open_books
+from stripe_sandbox.platforms import Platform
 from stripe_sandbox.request_log import LoggedRequest, RequestLog
-from stripe_sandbox.seeding import add_singletons, seed_full
-from stripe_sandbox.shapes import Generator, cyclic_types
+from stripe_sandbox.seeding import own_objects, seed_full
 from stripe_sandbox.spec import load_spec
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ LIVE_KEY: Final = "sk_live_sandbox"
 KINDS: Final = ("demo", "full", "empty")
 START_TIMEOUT_SECONDS: Final = 60.0
 SLICE_SECONDS: Final = 0.05
+MAX_CONNECTED: Final = 1_000
 
 Result = TypeVar("Result")
 
@@ -60,6 +61,7 @@ class Service:
         now: Where the account's clock starts, and stands; without it, it is the real time.
         state_file: Where the account is loaded from, if there is such a file, and saved to.
         speed: How many times as fast as the real time a running clock runs.
+        connected_accounts: How many accounts, filled the same way but smaller, the test key's account may act for.
         monotonic: The time by which rate limits are kept, in seconds.
     """
 
@@ -75,10 +77,13 @@ class Service:
         now: int | None = None,
         state_file: Path | None = None,
         speed: float = 1.0,
+        connected_accounts: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if account not in KINDS:
             raise SandboxError(f"There is no account '{account}', but: {', '.join(KINDS)}.")
+        if not 0 <= connected_accounts <= MAX_CONNECTED:
+            raise SandboxError(f"There may be 0 to {MAX_CONNECTED} connected accounts, not {connected_accounts}.")
         spec = load_spec()
         self._kind = account
         self._state_file = state_file
@@ -92,16 +97,62 @@ class Service:
             LIVE_KEY: Key(secret=LIVE_KEY, account=self.live_account),
             **{secret: restricted(secret, names, self.account) for secret, names in (restricted_keys or {}).items()},
         }
-        self.api = Api(spec, self.keys)
+        self.platform = Platform(self.account)
+        self.api = Api(spec, self.keys, self.platform.connected)
         self.faults = Faults(random=Random(token(seed, "faults")))
         self.limit = RateLimit()
         self.requests = RequestLog()
-        _own_objects(self.live_account)
+        own_objects(self.live_account)
         open_books(self.live_account)
-        self._fill(scale, most)
+        self._fill(scale, most, connected_accounts)
         add_bulks(self.account, bulk or {})
         if not self._clock_stands and speed != 1:
             self.account.clock.run_at(speed)
+
+    @property
+    def connected(self) -> dict[str, Account]:
+        """The connected accounts by id, also those whose access was revoked."""
+        return self.platform.connected
+
+    def connect(self, count: int = 1) -> list[Account]:
+        """So many more accounts join the platform, and its events tell of it; they are filled as the others."""
+        if not 0 <= len(self.connected) + count <= MAX_CONNECTED:
+            raise SandboxError(f"There may be {MAX_CONNECTED} connected accounts at most.")
+        with self.account.clock.away():
+            joined = self._add_connected(count, until=self.account.now())
+        for account in joined:
+            self.platform.join(account, announced=True)
+        return joined
+
+    def revoke(self, account_id: str) -> None:
+        """Take the platform's access to a connected account away: 403 from now on.
+
+        Raises:
+            SandboxError: The platform has no access to such an account.
+        """
+        self.platform.leave(account_id)
+
+    def restore(self, account_id: str) -> None:
+        """Give access back that was revoked.
+
+        Raises:
+            SandboxError: No such access was revoked.
+        """
+        self.platform.come_back(account_id)
+
+    def account_of(self, account_id: str | None) -> Account:
+        """The platform's account (None, or its id) or a connected one, whether or not there is access to it.
+
+        Raises:
+            SandboxError: There is no such account.
+        """
+        if account_id is None or account_id == self.account.id:
+            return self.account
+        if account_id not in self.connected:
+            raise SandboxError(
+                f"There is no account {account_id}, but: {', '.join((self.account.id, *self.connected))}."
+            )
+        return self.connected[account_id]
 
     def handle(self, request: Request) -> Exchange:
         """Answer a request, after what was due before it. Control requests are not logged and never go wrong."""
@@ -129,42 +180,50 @@ class Service:
 
     def pass_time(self, seconds: float = SLICE_SECONDS) -> bool:
         """Let happen what is due, for so many seconds of real time at most; whether all of it has happened."""
-        done = [catch_up(account, seconds=seconds) for account in (self.account, self.live_account)]
-        return all(done)
+        in_test = catch_up(self.account, *self.connected.values(), seconds=seconds)
+        return catch_up(self.live_account, seconds=seconds) and in_test
 
-    def tick(self, days: int) -> None:
-        """Let ``days`` days of business happen; the clock moves on by them."""
+    def tick(self, days: int, account_id: str | None = None) -> None:
+        """Let ``days`` days of business happen; the clock moves on by them.
+
+        ``account_id`` None is all accounts. In the others, what is due by then happens but there is nothing new.
+        """
         now = self.account.now()
-        self._go_on(since=now, until=now + days * business.DAY)
+        self._go_on(since=now, until=now + days * business.DAY, account_id=account_id)
 
     def happen(self) -> None:
-        """Let a day's worth of business happen now; the clock stays."""
+        """Let a day's worth of business happen now in every account; the clock stays."""
         now = self.account.now()
-        self._go_on(since=now, until=now)
+        self._go_on(since=now, until=now, account_id=None)
 
     def save(self) -> None:
         """Write the state file, if there is to be one."""
         if self._state_file is not None:
-            state.save(self.account, self._state_file, kind=self._kind)
+            state.save(self.platform, self._state_file, kind=self._kind)
 
-    def _fill(self, scale: int, most: int | None) -> None:
+    def _fill(self, scale: int, most: int | None, connected: int) -> None:
         account = self.account
         now = until = account.now()
         if self._state_file is not None and self._state_file.exists():
-            saved = state.load(account, self._state_file, kind=self._kind)
+            saved = state.load(self.platform, self._state_file, kind=self._kind)
             until = max(now, saved.saved_at)  # where a saved clock was ahead, it stays ahead
-            if not account.agenda.entries():
-                _begin_anew(account)
-            if self._kind == "demo":
-                business.go_on(account, since=saved.saved_at, until=until)
-        elif self._kind == "demo":
-            business.open_business(account, until=until)
+            for each in (account, *self.connected.values()):
+                if not each.agenda.entries():
+                    _begin_anew(each)
+                if self._kind == "demo":
+                    business.go_on(each, since=saved.saved_at, until=until)
+            self._connect_first(connected - len(self.connected), until=until)
         elif self._kind == "full":
-            seed_full(account, scale=scale, most=most)
+            self._add_connected(connected, until=until)
+            seed_full(account, scale=scale, most=most, accounts=tuple(self.connected) or None)
             open_books(account)
         else:
-            _own_objects(account)
-            open_books(account)
+            if self._kind == "demo":
+                business.open_business(account, until=until)
+            else:
+                own_objects(account)
+                open_books(account)
+            self._connect_first(connected, until=until)
         if self._kind == "demo":
             self.api.missing_products = business.MISSING_PRODUCTS
         account.clock.stop_at(until)
@@ -173,10 +232,25 @@ class Service:
         elif not self._clock_stands:
             account.clock.run_in_real_time()
 
-    def _go_on(self, *, since: int, until: int) -> None:
+    def _add_connected(self, count: int, *, until: int) -> list[Account]:
+        added = []
+        for _ in range(count):
+            account = self.platform.add()
+            self.platform.fill(account, self._kind, until=until)
+            added.append(account)
+        return added
+
+    def _connect_first(self, count: int, *, until: int) -> None:
+        """The accounts that are connected from the beginning: no event tells how they joined."""
+        for account in self._add_connected(count, until=until):
+            self.platform.join(account, announced=False)
+
+    def _go_on(self, *, since: int, until: int, account_id: str | None) -> None:
         if self._kind != "demo":
             raise SandboxError(f"Only the demo account has a business that goes on; this one is '{self._kind}'.")
-        business.go_on(self.account, since=since, until=until)
+        everyone = (self.account, *self.connected.values())
+        for account in everyone if account_id is None else (self.account_of(account_id),):
+            business.go_on(account, since=since, until=until)
         if not self._clock_stands:
             self.account.clock.run()
 
@@ -233,11 +307,3 @@ def _begin_anew(account: Account) -> None:
             account.schedule(record)
     for moment in account.ledger.moments():
         account.agenda.note(moment, "settlement", "")
-
-
-def _own_objects(account: Account) -> None:
-    """What even an empty account has: itself, its balance and settings."""
-    generator = Generator(
-        lambda _types, _random: None, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec)
-    )
-    add_singletons(account, generator, account.random)

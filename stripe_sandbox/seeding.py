@@ -18,7 +18,7 @@ from stripe_sandbox.refinements import Draft, refine
 from stripe_sandbox.shapes import Generator, cyclic_types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from stripe_sandbox.account import Account
     from stripe_sandbox.store import Body
@@ -155,16 +155,20 @@ class _Seed:
     links: dict[str, str] = field(default_factory=dict)
 
 
-def seed_full(account: Account, *, scale: int = 1, most: int | None = None) -> None:
+def seed_full(
+    account: Account, *, scale: int = 1, most: int | None = None, accounts: Sequence[str] | None = None
+) -> None:
     """Fill an account with objects of every type.
 
     Args:
         account: An empty one.
         scale: Multiplies the pools that are no one's children.
         most: The most of these of one type; at least 4.
+        accounts: The ids of the ``account`` objects, at least one; None makes some up that nobody can act for.
+            A connected account, which is no platform, has only itself.
     """
     random = Random(token(account.seed, "full"))
-    seeds = _seeds(account, scale, most)
+    seeds = _seeds(account, scale, most, (account.id,) if account.is_connected else accounts)
     ids: dict[str, list[str]] = {}
     for seed in seeds:
         ids.setdefault(seed.object, []).append(seed.id)
@@ -177,6 +181,8 @@ def seed_full(account: Account, *, scale: int = 1, most: int | None = None) -> N
 
     generator = Generator(references, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec))
     for seed in seeds:
+        if seed.id == account.id:
+            continue  # itself is among the singletons
         fields = account.spec.fields(seed.object)
         body = generator.body(seed.object, fields, random)
         if "id" in fields:
@@ -209,6 +215,14 @@ def seed_full(account: Account, *, scale: int = 1, most: int | None = None) -> N
     _seed_events(account, random)
 
 
+def own_objects(account: Account) -> None:
+    """What even an empty account has: itself, its balance and settings."""
+    generator = Generator(
+        lambda _types, _random: None, now=account.now(), livemode=account.livemode, cyclic=cyclic_types(account.spec)
+    )
+    add_singletons(account, generator, account.random)
+
+
 def add_singletons(account: Account, generator: Generator, random: Random) -> None:
     """The account's own objects: itself, its balance and settings."""
     spec = account.spec
@@ -228,7 +242,7 @@ def add_singletons(account: Account, generator: Generator, random: Random) -> No
     )
 
 
-def _seeds(account: Account, scale: int, most: int | None) -> list[_Seed]:
+def _seeds(account: Account, scale: int, most: int | None, accounts: Sequence[str] | None) -> list[_Seed]:
     """Every object's id and links, parents before children."""
     seeds: dict[str, list[_Seed]] = {}
     children = {family.child for family in _FAMILIES}
@@ -238,6 +252,8 @@ def _seeds(account: Account, scale: int, most: int | None) -> list[_Seed]:
             continue
         if name in _NATURAL_IDS and name not in children:
             seeds[name] = [_Seed(object=name, id=key, number=number) for number, key in enumerate(_NATURAL_IDS[name])]
+        elif name == "account" and accounts is not None:
+            seeds[name] = [_Seed(object=name, id=key, number=number) for number, key in enumerate(accounts)]
         elif name not in children or name in ("payment_method", "source", "tax_id"):
             count = 4 if name in children else _POOLS.get(name, _POOL) * scale
             count = count if most is None else min(count, most)
@@ -348,6 +364,7 @@ def _event_record(account: Account, kind: str, body: Body, created: int) -> Any:
     event: Body = {
         "id": account.ids.next("event"),
         "object": "event",
+        **({"account": account.id} if account.is_connected else {}),
         "api_version": account.api_version,
         "created": created,
         "data": {"object": body},
