@@ -68,8 +68,8 @@ class Database:
         found = connection.execute(f"SELECT id, account_id, livemode FROM {quoted(self.schema)}._sync").fetchone()
         if found is None or found[2] is None:
             return None
-        streams = status.stored_progress(connection, self.schema).keys()
-        return Sync(id=str(found[0]), account_id=found[1], livemode=found[2], streams=frozenset(streams))
+        streams = frozenset(part.stream for part in status.stored_progress(connection, self.schema))
+        return Sync(id=str(found[0]), account_id=found[1], livemode=found[2], streams=streams)
 
     def close(self) -> None:
         """End the session."""

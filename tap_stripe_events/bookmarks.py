@@ -31,6 +31,11 @@
          "open_windows": [{"list": "/v1/charges", "from": …, "to": …, "after": "ch_…", "after_created": …}],
          "denied": {"since": "…", "tried_at": "…", "reason": "…", "not_set_up": true}}}}
 
+With `connected_accounts` the state holds such a state for each account, by its id, and the key's own account:
+
+    {"account": {"id": "acct_…", "livemode": false}, "written_at": "…", "polled_at": "…",
+     "accounts": {"acct_…": {"account": …, "polled_at": "…", "api_version": "…", "bookmarks": …}}}
+
 A window is a stretch of `created`, half-open, or the whole list, with the parameters of its `pass` if it has any;
 `after` is the last object of it that was delivered. Windows are kept with the stream that a list is named after,
 whether or not that is selected.
@@ -44,7 +49,7 @@ from enum import StrEnum
 from typing import Any
 
 from tap_stripe_events.clock import iso, unix
-from tap_stripe_events.errors import OtherAccountError, OtherModeError
+from tap_stripe_events.errors import OtherAccountError, OtherKindOfStateError, OtherModeError
 
 
 class Hint(StrEnum):
@@ -100,7 +105,7 @@ class OpenWindow:
 
 
 class Bookmarks:
-    """Reads and writes the state that the SDK holds; the one owner of its contents."""
+    """Reads and writes the state of one account, which is the one that the SDK holds or a part of it."""
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
@@ -110,17 +115,17 @@ class Bookmarks:
         """Say when the state is written, if there is anything new in it; return whether there is.
 
         Args:
-            now: The machine's time. A clock that was set back does not set the state back.
+            now: The machine's time.
         """
-        if not self._changed:
+        if not self.take_changed():
             return False
-        milliseconds = int(now * 1000)
-        if written := self._state.get("written_at"):
-            milliseconds = max(milliseconds, round(datetime.fromisoformat(written).timestamp() * 1000) + 1)
-        moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
-        self._state["written_at"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._changed = False
+        _date(self._state, now)
         return True
+
+    def take_changed(self) -> bool:
+        """Return whether there is anything new since the last time this was asked."""
+        changed, self._changed = self._changed, False
+        return changed
 
     def claim(self, account_id: str | None, *, livemode: bool) -> None:
         """Say whose state this is.
@@ -493,3 +498,70 @@ class Bookmarks:
     def streams_denied(self) -> frozenset[str]:
         """Return the streams that are refused."""
         return frozenset(stream for stream, each in self._state.get("bookmarks", {}).items() if each.get("denied"))
+
+
+class AccountsBookmarks:
+    """The state that the SDK holds, with connected accounts.
+
+    Args:
+        state: The state.
+        livemode: Whether the accounts are read in live mode.
+    """
+
+    def __init__(self, state: dict[str, Any], *, livemode: bool) -> None:
+        self._state = state
+        self._livemode = livemode
+        self._accounts: dict[str, Bookmarks] = {}
+        self._changed = True
+
+    def ids(self) -> list[str]:
+        """Return the accounts that were ever read."""
+        return [*self._state.get("accounts", {})]
+
+    def of(self, account: str) -> Bookmarks:
+        """Return an account's bookmarks."""
+        if account not in self._accounts:
+            own = self._state.setdefault("accounts", {}).setdefault(account, {})
+            self._accounts[account] = Bookmarks(own)
+            self._accounts[account].claim(account, livemode=self._livemode)
+        return self._accounts[account]
+
+    def stamp(self, now: float) -> bool:
+        """Say when the state is written, if there is anything new in it; return whether there is.
+
+        Args:
+            now: The machine's time.
+        """
+        changed, self._changed = self._changed, False
+        for each in self._accounts.values():
+            changed |= each.take_changed()
+        if changed:
+            polled = [each["polled_at"] for each in self._state.get("accounts", {}).values() if "polled_at" in each]
+            if polled:
+                self._state["polled_at"] = max(polled)
+            _date(self._state, now)
+        return changed
+
+
+def check_kind(state: dict[str, Any], *, several: bool) -> None:
+    """Compare what a state was written with.
+
+    Args:
+        state: The state.
+        several: Whether `connected_accounts` is on.
+
+    Raises:
+        OtherKindOfStateError: It was written with the other.
+    """
+    words = ("off", "on")
+    if state.get("bookmarks" if several else "accounts"):
+        raise OtherKindOfStateError(stored=words[not several], current=words[several])
+
+
+def _date(state: dict[str, Any], now: float) -> None:
+    """Say in a state when it is written. A clock that was set back does not set the state back."""
+    milliseconds = int(now * 1000)
+    if written := state.get("written_at"):
+        milliseconds = max(milliseconds, round(datetime.fromisoformat(written).timestamp() * 1000) + 1)
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+    state["written_at"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -56,7 +56,9 @@ class Request:
         of_one: It is about one object. That Stripe refuses it is an answer then, and not the end of the run.
         purpose: What the asker wants to find again with the answer.
         reason: What it is for, in words: the log counts requests by it.
+        account: The connected account that it is about; None: the key's own.
         asker: The source that takes the answer.
+        flight: The asker's flight, which knows the way back.
     """
 
     path: str
@@ -67,7 +69,9 @@ class Request:
     of_one: bool = False
     purpose: Any = None
     reason: str = "lists"
+    account: str | None = None
     asker: Any = None
+    flight: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,7 @@ class StripeClient:
         """Return an answer that has arrived, in any order; None if none has after `timeout` seconds.
 
         Raises:
-            TapError: A request failed for good.
+            TapError: A request failed for good; the error's `request` is which.
         """
         try:
             answer = self._answers.get(timeout=timeout) if timeout > 0 else self._answers.get_nowait()
@@ -261,10 +265,12 @@ class StripeClient:
         try:
             return self.get(request, start=start)
         except TapError as error:
-            return error
+            failure = error
         except Exception as error:  # noqa: BLE001 - a worker's fault must end the run, not hang it
             reason = f"{type(error).__name__} in the tap"
-            return RetriesSpentError(api_url=self.api_url, path=request.path, tries=1, seconds=0.0, reason=reason)
+            failure = RetriesSpentError(api_url=self.api_url, path=request.path, tries=1, seconds=0.0, reason=reason)
+        failure.request = request
+        return failure
 
     def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self._leave(start)
@@ -274,7 +280,7 @@ class StripeClient:
                 self.api_url + request.path,
                 params=None if request.post else dict(request.parameters),
                 data=dict(request.parameters) if request.post else None,
-                headers=None if request.version is None else {"Stripe-Version": request.version},
+                headers=_headers(request),
                 timeout=_TIMEOUT_SECONDS,
                 allow_redirects=False,
             )
@@ -397,6 +403,12 @@ def refused(request: Request, refusal: Refusal | None) -> RequestRefusedError:
         reason=refusal.message.rstrip(".") if refusal else "unknown",
         stream=getattr(request.purpose, "stream", "in question"),
     )
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Return what a request's headers have besides the session's."""
+    headers = {"Stripe-Version": request.version, "Stripe-Account": request.account}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def is_live(api_key: str) -> bool:

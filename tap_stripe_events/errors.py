@@ -4,7 +4,13 @@ import inspect
 
 
 class TapError(Exception):
-    """The tap cannot go on."""
+    """The tap cannot go on.
+
+    Attributes:
+        request: The request that failed, if it was one in the background.
+    """
+
+    request: object = None
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
@@ -85,6 +91,28 @@ class StrangeKeyError(TapError):
     may not read /v1/account, where that would be said.) Nothing was written. Use a key of the account {account}, or
     another Meltano environment or state id for this key. If the account is the same and its objects are gone, as after
     deleting all test data, begin anew: meltano run --full-refresh tap-stripe-events target-postgres-stripe.
+    """
+
+
+class AccountsUnknownError(TapError):
+    """
+    With connected_accounts the tap has to know {what}, and Stripe does not tell it at {path}: {reason}. Nothing was
+    written. Let the key read accounts; or name the accounts, and set own_account to false to go without the key's own.
+    """
+
+
+class AccountsFailedError(TapError):
+    """
+    {failed} of {all} accounts could not be read to the end; the others could. Nothing was lost: the state is saved up
+    to here, and the next run goes on from there. {shown}
+    """
+
+
+class OtherKindOfStateError(TapError):
+    """
+    The state was written with connected_accounts {stored}, and now it is {current}: the tables of the two have other
+    keys. Nothing was written. Set it back, or use another Meltano environment or state id together with another
+    default_target_schema.
     """
 
 

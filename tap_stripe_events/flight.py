@@ -29,22 +29,30 @@ class Flight:
     """Sends the requests of sources, and hands the answers over.
 
     Args:
-        client: The way to Stripe.
+        client: The way to Stripe; other flights may share it.
+        account: The connected account that all requests are about; None: the key's own.
+
+    Attributes:
+        crowded: More was to be sent the last time, but no more requests may be in flight.
     """
 
-    def __init__(self, client: StripeClient) -> None:
+    def __init__(self, client: StripeClient, account: str | None = None) -> None:
         self._client = client
+        self._account = account
+        self.crowded = False
         self.reasons: Counter[str] = Counter()
         self._open: Counter[int] = Counter()  # asker (by identity) → its requests that are not answered
 
     def submit(self, askers: Iterable[Asker]) -> float:
         """Start what may start now, in the order of the askers; return how long to wait before looking again."""
         wait = _LONGEST_WAIT_SECONDS
+        self.crowded = False
         blocked: set[str] = set()
         for asker in askers:
             for waiting in asker.queues:
                 for _ in range(len(waiting)):
                     if self._client.in_flight >= self._client.max_concurrent_requests:
+                        self.crowded = True
                         return _LONGEST_WAIT_SECONDS
                     request = waiting.popleft()
                     if request.endpoint not in blocked:
@@ -52,7 +60,7 @@ class Flight:
                         if delay <= 0:
                             self.reasons[request.reason] += 1
                             self._open[id(asker)] += 1
-                            self._client.submit(replace(request, asker=asker))
+                            self._client.submit(replace(request, account=self._account, asker=asker, flight=self))
                             continue
                         blocked.add(request.endpoint)
                         wait = min(wait, delay)
@@ -62,12 +70,16 @@ class Flight:
     def take(self, seconds: float) -> tuple[Asker, Iterator[Any]] | None:
         """Return whose the next answer is, and what comes of it; None if none arrives in time.
 
+        For a flight that has its client for itself.
+
         Raises:
             TapError: A request failed for good.
         """
         answer = self._client.take(seconds)
-        if answer is None:
-            return None
+        return None if answer is None else self.receive(answer)
+
+    def receive(self, answer: Answer) -> tuple[Asker, Iterator[Any]]:
+        """Return whose an answer to a request of this flight is, and what comes of it."""
         asker: Asker = answer.request.asker
         self._open[id(asker)] -= 1
         if not self._open[id(asker)]:

@@ -29,10 +29,17 @@ _logger = logging.getLogger("tap-stripe-events")
 
 @dataclass(frozen=True, kw_only=True)
 class Activate:
-    """A stream's listing is finished: what has another version is gone."""
+    """A stream's listing is finished: what has another version is gone.
+
+    Attributes:
+        stream: The stream.
+        version: The version.
+        account: Whose rows alone that is about, where a stream has several accounts'.
+    """
 
     stream: str
     version: int
+    account: str | None = None
 
 
 class Warnings:

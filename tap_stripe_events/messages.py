@@ -1,12 +1,24 @@
 """Writing Singer messages: each encoded once, straight to stdout's buffer, flushed where a reader can use it."""
 
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
-from singer_sdk.singerlib.messages import Message
+from singer_sdk.singerlib.messages import ActivateVersionMessage, Message
+
+
+@dataclass(slots=True)
+class AccountVersionMessage(ActivateVersionMessage):
+    """ACTIVATE_VERSION of a stream with the rows of several accounts.
+
+    Attributes:
+        stripe_account_id: The account that the listing was of: rows of others are not its business.
+    """
+
+    stripe_account_id: str
 
 
 class MessageWriter(GenericSingerWriter[bytes, Message]):

@@ -6,18 +6,20 @@ catalog or a stream map asks for it; else a record is written as it is.
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk.helpers.types import Context, Record
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib import CatalogEntry, Metadata, MetadataMapping, Schema
 
 from tap_stripe_events import changes
+from tap_stripe_events.accounts import ACCOUNT_ID
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.families import names_by_stream, owned_child_types
+from tap_stripe_events.messages import AccountVersionMessage
 from tap_stripe_events.objects import PREVIEWS, StripeObject
 from tap_stripe_events.sync import Delivery
 
@@ -38,12 +40,14 @@ class StripeStream(Stream):
 
     def __init__(self, tap: "TapStripeEvents", stripe_object: StripeObject) -> None:
         self._stripe_object = stripe_object
-        super().__init__(tap, schema=changes.singer_schema(stripe_object.name), name=stripe_object.stream)
+        super().__init__(
+            tap, schema=stream_schema(stripe_object.name, several=tap.several_accounts), name=stripe_object.stream
+        )
         self._stripe_tap = tap
         self._schema_written = False
         self._told = False
         self._plain: bool | None = None
-        self.primary_keys = list(stripe_object.key)
+        self.primary_keys = stream_key(stripe_object, several=tap.several_accounts)
         # Full listings. What a listing did not see is announced by the run itself, when it is finished.
         self.forced_replication_method = "FULL_TABLE"
 
@@ -51,7 +55,7 @@ class StripeStream(Stream):
     def metadata(self) -> MetadataMapping:
         """What a catalog may select: all but the properties that say what a record means."""
         metadata = super().metadata
-        _select_always(metadata, self._stripe_object)
+        _select_always(metadata, self._stripe_object, self.primary_keys)
         return metadata
 
     @property
@@ -91,10 +95,18 @@ class StripeStream(Stream):
             self._stream_version = delivery.version
             self._write_record_message(delivery.change.record)
 
-    def activate(self, version: int) -> None:
+    def activate(self, version: int, account: str | None) -> None:
         """Write that a listing is finished, if the stream is selected."""
-        if self.selected:
+        if not self.selected:
+            return
+        if account is None:
             self._write_activate_version_message(version)
+            return
+        for stream_map in self.stream_maps:
+            if not isinstance(stream_map, RemoveRecordTransform):
+                self._stripe_tap.write_message(
+                    AccountVersionMessage(stream=stream_map.stream_alias, version=version, stripe_account_id=account)
+                )
 
     def announce(self) -> None:
         """Write SCHEMA before anybody comes across a record, if the stream is selected."""
@@ -126,16 +138,39 @@ class StripeStream(Stream):
         return self._plain
 
 
-def complete(entry: CatalogEntry) -> None:
+def stream_schema(name: str, *, several: bool) -> dict[str, Any]:
+    """Return the schema of an object type's stream.
+
+    Args:
+        name: The type.
+        several: Whether the stream has the rows of several accounts.
+    """
+    schema = changes.singer_schema(name)
+    if not several:
+        return schema
+    whose = {"type": "string", "description": "The Stripe account whose row it is. References account.id."}
+    return {**schema, "properties": {ACCOUNT_ID: whose, **schema["properties"]}}
+
+
+def stream_key(stripe_object: StripeObject, *, several: bool) -> list[str]:
+    """Return the key of an object type's stream."""
+    return [ACCOUNT_ID, *stripe_object.key] if several else [*stripe_object.key]
+
+
+def complete(entry: CatalogEntry, *, several: bool) -> None:
     """Bring a stream of a catalog that somebody made earlier, or by hand, up to what the tap sends now.
 
     Properties that it does not know are added (and so selected with their stream), the key is the tap's, and so are
     descriptions where the catalog has none.
+
+    Args:
+        entry: The stream in the catalog.
+        several: Whether the stream has the rows of several accounts.
     """
     name = entry.tap_stream_id if entry.tap_stream_id in PREVIEWS else names_by_stream().get(entry.tap_stream_id)
     if name is None:
         return  # the SDK leaves out what it does not know
-    known = changes.singer_schema(name)
+    known = stream_schema(name, several=several)
     given = entry.schema.to_dict()
     properties = {
         column: {"description": text, **each}
@@ -147,11 +182,11 @@ def complete(entry: CatalogEntry) -> None:
         {"description": known["description"], **given, "properties": {**known["properties"], **properties}}
     )
     stripe_object = changes.table_entry(name)
-    entry.key_properties = list(stripe_object.key)
-    _select_always(entry.metadata, stripe_object)
+    entry.key_properties = stream_key(stripe_object, several=several)
+    _select_always(entry.metadata, stripe_object, entry.key_properties)
 
 
-def _select_always(metadata: MetadataMapping, stripe_object: StripeObject) -> None:
+def _select_always(metadata: MetadataMapping, stripe_object: StripeObject, key: Sequence[str]) -> None:
     children = (CHILDREN,) if owned_child_types(stripe_object.name) else ()
-    for each in (*stripe_object.key, AS_OF, DELETED_AT, *children):
+    for each in (*key, AS_OF, DELETED_AT, *children):
         metadata["properties", each] = Metadata(inclusion=Metadata.InclusionType.AUTOMATIC)

@@ -13,9 +13,9 @@ Invariants:
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import Bookmarks
@@ -75,6 +75,19 @@ class CaughtUp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pause:
+    """The run can only go on with an answer, or after some time. Whatever it has read is delivered.
+
+    Attributes:
+        seconds: The time.
+        crowded: It had more to ask for, but no more requests may be in flight.
+    """
+
+    seconds: float
+    crowded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pace:
     """How the feed is read, and how often lists are.
 
@@ -83,12 +96,14 @@ class Pace:
         lookback_seconds: How far behind its bookmark the feed is read again.
         rhythm: How often lists are read.
         wished: Asked before each poll of a run that follows: whether somebody wants to know at once how far all is.
+        quiet: Nothing is told of how the run gets on: it is one of several, and whoever drives them tells.
     """
 
     poll_seconds: float | None = None
     lookback_seconds: int = 60
     rhythm: Rhythm
     wished: Callable[[], bool] = lambda: False
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +121,17 @@ class PreviewSettings:
     create: bool = False
 
 
-Item = Delivery | Activate | Checkpoint | CaughtUp | None
+Item = Delivery | Activate | Checkpoint | CaughtUp | Pause
+Taken: TypeAlias = tuple[Asker, Iterator[Any]] | None
+Steps: TypeAlias = Generator[Item, Taken, None]
+
+
+def advance(steps: Steps, taken: Taken = None) -> Item | None:
+    """Return what comes next, given what a pause has brought; None at the end."""
+    try:
+        return steps.send(taken)
+    except StopIteration:
+        return None
 
 
 class Run:
@@ -121,6 +146,7 @@ class Run:
         api_version: The version that rows are in.
         feed: Whether the feed is read.
         previews: What is computed on request; None: nothing.
+        flight: What sends the requests; None: one that has the client for itself.
         clock: The machine's clock.
     """
 
@@ -135,6 +161,7 @@ class Run:
         api_version: str = API_VERSION,
         feed: bool = True,
         previews: PreviewSettings | None = None,
+        flight: Flight | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
@@ -144,7 +171,7 @@ class Run:
         self._pace = pace
         self._api_version = api_version
         self._clock = clock or Clock()
-        self._flight = Flight(client)
+        self._flight = flight or Flight(client)
         self._unused = set(asked_if_used())  # what has not had a row yet
         self._to_remember = {
             stream_name(each.name) for each in STRIPE_OBJECTS.values() if each.lasting
@@ -199,7 +226,7 @@ class Run:
         now = self._began_at = self._clock.monotonic()
         self._next_poll = self._next_plan = self._next_hint = now
         self._next_whole = self._last_state = self._last_progress = now
-        self._items = self._run()
+        self.steps: Steps = self._run()
         self.exit_code: int | None = None
 
     def until_caught_up(self) -> Iterator[Delivery | Activate | Checkpoint]:
@@ -229,17 +256,23 @@ class Run:
     def _unless_stopped(self) -> Iterator[Delivery | Activate | Checkpoint | CaughtUp]:
         if self.exit_code is not None:
             return
-        for item in self._items:
-            if item is not None:
+        taken: Taken = None
+        while (item := advance(self.steps, taken)) is not None:
+            taken = None
+            if isinstance(item, Pause):
+                if self.exit_code is not None:
+                    return
+                taken = self._flight.take(item.seconds)
+            else:
                 yield item
-            if self.exit_code is not None and (item is None or isinstance(item, Checkpoint)):
-                return
+                if self.exit_code is not None and isinstance(item, Checkpoint):
+                    return
 
     def stop(self, exit_code: int) -> None:
         """Deliver nothing more than the rest of the present answer, so that a parent comes with its children."""
         self.exit_code = exit_code
 
-    def _run(self) -> Iterator[Item]:
+    def _run(self) -> Steps:
         self._standings.bring_up_to_date(self._api_version, again_after=self._pace.rhythm.sweep_seconds)
         previews = self._previews.names if self._previews is not None else ()
         self._bookmarks.select({*map(stream_name, self._selected), *previews})
@@ -261,7 +294,7 @@ class Run:
             self._next_plan = self._clock.monotonic() + _PLAN_SECONDS
             yield from self._drive(lambda: False)
 
-    def _list_what_is_due(self) -> Iterator[Item]:
+    def _list_what_is_due(self) -> Steps:
         listed = self._listing is not None
         yield from self._drive(self._nothing_left)
         if listed:
@@ -269,7 +302,7 @@ class Run:
 
     # The feed
 
-    def _catch_up(self) -> Iterator[Item]:
+    def _catch_up(self) -> Steps:
         """Read the feed until what it says is nearly the present, or Stripe's time runs away.
 
         A run that follows reads it once: it goes on polling anyway.
@@ -390,7 +423,7 @@ class Run:
         """Return the types whose hints wait for the end of a listing; a run that follows may be listing for hours."""
         return self._listing[0].names if self._listing is not None and not self._following else frozenset()
 
-    def _drive(self, done: Callable[[], bool]) -> Iterator[Item]:
+    def _drive(self, done: Callable[[], bool]) -> Steps:
         """Send requests, take answers, and begin what falls due, until there is nothing left to do."""
         while not done():
             now = self._clock.monotonic()
@@ -400,11 +433,10 @@ class Run:
             wait = self._flight.submit([self._feed, self._upcoming, *self._backfills(), self._upcoming.turns])
             if self._polls and not self._feed.polling:
                 wait = min(wait, max(0.0, self._next_poll - now))
-            taken = self._flight.take(wait)
+            taken = yield Pause(seconds=wait, crowded=self._flight.crowded)
             if taken is not None:
                 yield from self._take_all(*taken)
             yield from self._settle()
-            yield None  # so that a stop is seen
 
     @property
     def _polls(self) -> bool:
@@ -538,6 +570,8 @@ class Run:
             what: What it is at, or how it ends.
         """
         self._last_progress = self._clock.monotonic()
+        if self._pace.quiet:
+            return
         largest = sorted(self._delivered.items(), key=lambda each: -each[1])[:4]
         reasons = "".join(f"{reason} {count}, " for reason, count in self._flight.reasons.most_common())
         sent, again = self._client.requests_sent, self._client.sent_again

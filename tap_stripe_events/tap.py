@@ -3,7 +3,8 @@
 import copy
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from types import FrameType
@@ -18,11 +19,13 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib.messages import StateMessage
 
 from tap_stripe_events.access import access_table, check_access
-from tap_stripe_events.bookmarks import Bookmarks
+from tap_stripe_events.accounts import AccountsRun, Wanted, wanted_accounts
+from tap_stripe_events.bookmarks import AccountsBookmarks, Bookmarks, check_kind
 from tap_stripe_events.client import TRIES, StripeClient, is_live
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import NothingSelectedError, TapError, WrongSettingError
 from tap_stripe_events.families import names_by_stream
+from tap_stripe_events.flight import Flight
 from tap_stripe_events.identity import identify
 from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
@@ -34,7 +37,7 @@ from tap_stripe_events.objects import PREVIEWS
 from tap_stripe_events.plan import Rhythm
 from tap_stripe_events.streams import StripeStream, complete
 from tap_stripe_events.sync import Checkpoint, Delivery, Pace, PreviewSettings, Run
-from tap_stripe_events.wake import Wake
+from tap_stripe_events.wake import Wake, Wishes
 
 _LIVE_REQUESTS_PER_SECOND = 50  # half of what Stripe allows, so that the account's own application keeps its share
 _TEST_REQUESTS_PER_SECOND = 20  # of 25
@@ -162,6 +165,24 @@ class TapStripeEvents(Tap):
             "Where usage is metered, of which nothing tells, every hour if that is more often.",
         ),
         th.Property(
+            "connected_accounts",
+            # The environment has texts only. With the type `boolean` the SDK would take every list there for false.
+            th.CustomType(
+                {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"enum": [True, False]}]}
+            ),
+            default=False,
+            title="Connected accounts",
+            description="For Connect platforms: also read the connected accounts. true: all of them; or a list of "
+            "their ids. Every key then begins with stripe_account_id, so the tables need a schema of their own.",
+        ),
+        th.Property(
+            "own_account",
+            th.BooleanType,
+            default=True,
+            title="Own account",
+            description="With connected_accounts: whether the key's own account is read too.",
+        ),
+        th.Property(
             "requests_per_second",
             th.IntegerType(minimum=1),
             title="Requests per second",
@@ -185,9 +206,9 @@ class TapStripeEvents(Tap):
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._run: Run | None = None
+        self._run: Run | AccountsRun | None = None
         self._client: StripeClient | None = None
-        self._bookmarks: Bookmarks | None = None
+        self._bookmarks: Bookmarks | AccountsBookmarks | None = None
         self.verifies = False  # set before the run begins: list everything, as if nothing had been read before
         try:
             super().__init__(*args, **kwargs)
@@ -202,8 +223,22 @@ class TapStripeEvents(Tap):
     def setup_mapper(self) -> None:
         """Prepare stream maps, for a catalog that is no older than the tap."""
         for each in self.input_catalog.streams if self.input_catalog else ():
-            complete(each)
+            complete(each, several=self.several_accounts)
         super().setup_mapper()
+
+    @cached_property
+    def wanted_accounts(self) -> Wanted | None:
+        """Which accounts are read; None if only the key's own is, and no record says so.
+
+        Raises:
+            WrongSettingError: The settings do not say it.
+        """
+        return wanted_accounts(self.config["connected_accounts"], own=self.config["own_account"])
+
+    @property
+    def several_accounts(self) -> bool:
+        """Whether records say of which account they are."""
+        return self.wanted_accounts is not None
 
     @cached_property
     def api_key(self) -> str:
@@ -222,12 +257,11 @@ class TapStripeEvents(Tap):
             WrongSettingError: The key cannot be one.
         """
         if self._client is None:
-            default = _LIVE_REQUESTS_PER_SECOND if is_live(self.api_key) else _TEST_REQUESTS_PER_SECOND
             self._client = self.client_class(
                 api_key=self.api_key,
                 api_url=_checked_url(self.config["api_url"]),
                 api_version=self.config["api_version"],
-                requests_per_second=self.config.get("requests_per_second") or default,
+                requests_per_second=self._requests_per_second,
                 endpoint_requests_per_second=self.config["endpoint_requests_per_second"],
                 max_concurrent_requests=self.config["max_concurrent_requests"],
                 tries=_FOLLOWING_TRIES if self.config["follow"] else TRIES,
@@ -239,29 +273,81 @@ class TapStripeEvents(Tap):
         return self._client
 
     @property
-    def run(self) -> Run:
+    def _requests_per_second(self) -> int:
+        default = _LIVE_REQUESTS_PER_SECOND if is_live(self.api_key) else _TEST_REQUESTS_PER_SECOND
+        return int(self.config.get("requests_per_second") or default)
+
+    @property
+    def _follows(self) -> bool:
+        return bool(self.config["follow"]) and not self.verifies
+
+    @property
+    def run(self) -> Run | AccountsRun:
         """The run that all streams pull from; it begins when the first one does."""
         if self._run is None:
-            bookmarks = self._bookmarks = Bookmarks(cast("dict[str, Any]", self.state))
-            identify(self.client, bookmarks, livemode=is_live(self.api_key))
-            streams = names_by_stream()
-            wanted = [each.name for each in self.streams.values() if each.selected]
-            selected = [streams[name] for name in wanted if name in streams]
-            previews = [name for name in wanted if name in PREVIEWS]
-            if not wanted:
-                raise NothingSelectedError
-            self._run = Run(
-                client=self.client,
-                bookmarks=bookmarks,
-                selected=selected,
-                floor=_start_second(self.config),
-                pace=_pace(self.config, following=self.config["follow"] and not self.verifies),
-                api_version=self.config["api_version"],
-                feed=not self.verifies,
-                previews=self._previews(previews),
-                clock=self.clock,
-            )
+            state, livemode = cast("dict[str, Any]", self.state), is_live(self.api_key)
+            check_kind(state, several=self.several_accounts)
+            bookmarks = Bookmarks(state)
+            identify(self.client, bookmarks, livemode=livemode)
+            wake = Wake(self.config.get("wake_socket") if self._follows else None)
+            if self.wanted_accounts is None:
+                self._bookmarks = bookmarks
+                self._run = self._run_of(bookmarks, wished=wake.wished)
+            else:
+                wishes = Wishes(wake)
+                self._bookmarks = AccountsBookmarks(state, livemode=livemode)
+                self._run = AccountsRun(
+                    client=self.client,
+                    bookmarks=self._bookmarks,
+                    own_id=bookmarks.account_id,
+                    wanted=self.wanted_accounts,
+                    streams=self._selected(),
+                    make_run=lambda own, flight, poll_seconds: self._run_of(
+                        own, wished=wishes.listener(), flight=flight, poll_seconds=poll_seconds
+                    ),
+                    requests_per_second=self._requests_per_second,
+                    follows=self._follows,
+                    clock=self.clock,
+                )
         return self._run
+
+    def _selected(self) -> list[str]:
+        """Return the selected streams.
+
+        Raises:
+            NothingSelectedError: None is.
+        """
+        selected = [each.name for each in self.streams.values() if each.selected]
+        if not selected:
+            raise NothingSelectedError
+        return selected
+
+    def _run_of(
+        self,
+        bookmarks: Bookmarks,
+        *,
+        wished: Callable[[], bool],
+        flight: Flight | None = None,
+        poll_seconds: float = 0.0,
+    ) -> Run:
+        """Return the run of one account."""
+        streams, selected = names_by_stream(), self._selected()
+        return Run(
+            client=self.client,
+            bookmarks=bookmarks,
+            selected=[streams[name] for name in selected if name in streams],
+            floor=_start_second(self.config),
+            pace=replace(
+                _pace(self.config, following=self._follows, least=poll_seconds),
+                wished=wished,
+                quiet=flight is not None,
+            ),
+            api_version=self.config["api_version"],
+            feed=not self.verifies,
+            previews=self._previews([name for name in selected if name in PREVIEWS]),
+            flight=flight,
+            clock=self.clock,
+        )
 
     def _previews(self, names: Collection[str]) -> PreviewSettings | None:
         """Return what is computed on request; nothing when everything is only compared."""
@@ -288,7 +374,7 @@ class TapStripeEvents(Tap):
             case Delivery():
                 self._stripe_stream(item.change.stream).deliver(item)
             case Activate():
-                self._stripe_stream(item.stream).activate(item.version)
+                self._stripe_stream(item.stream).activate(item.version, item.account)
 
     def _stripe_stream(self, name: str) -> StripeStream:
         stream = self.streams[name]
@@ -341,7 +427,7 @@ class TapStripeEvents(Tap):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take in the state of the last run; the account stands beside the SDK's bookmarks."""
         super().load_state(state)
-        for key in ("account", "written_at", "polled_at", "api_version"):
+        for key in ("account", "accounts", "written_at", "polled_at", "api_version"):
             if key in state:
                 cast("dict[str, Any]", self.state)[key] = copy.deepcopy(state[key])
 
@@ -444,10 +530,10 @@ def _checked_url(url: str) -> str:
     return url
 
 
-def _pace(config: Any, *, following: bool) -> Pace:
+def _pace(config: Any, *, following: bool, least: float) -> Pace:
     sweep = config["sweep_interval_hours"] * 3600
     return Pace(
-        poll_seconds=config["poll_interval_ms"] / 1000 if following else None,
+        poll_seconds=max(config["poll_interval_ms"] / 1000, least) if following else None,
         lookback_seconds=config["lookback_seconds"],
         rhythm=Rhythm(
             sweep_seconds=sweep,
@@ -455,7 +541,6 @@ def _pace(config: Any, *, following: bool) -> Pace:
             denied_seconds=_DENIED_SECONDS if following else 0,
             not_set_up_seconds=min(sweep, _NOT_SET_UP_SECONDS),
         ),
-        wished=Wake(config.get("wake_socket") if following else None).wished,
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from tap_stripe_events.errors import WrongSettingError
@@ -40,6 +41,30 @@ class Wake:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+class Wishes:
+    """One wake for several runs: each hears of every wish.
+
+    Args:
+        wake: The wake.
+    """
+
+    def __init__(self, wake: Wake) -> None:
+        self._wake = wake
+        self._count = 0
+
+    def listener(self) -> Callable[[], bool]:
+        """Return what one of the runs asks: whether anybody has wished since its last question."""
+        heard = self._count
+
+        def wished() -> bool:
+            nonlocal heard
+            self._count += self._wake.wished()
+            new, heard = heard != self._count, self._count
+            return new
+
+        return wished
 
 
 def _bound(path: str) -> socket.socket:

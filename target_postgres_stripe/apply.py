@@ -9,6 +9,7 @@ whose records say as of when they are:
 * A delete keeps the row's last values and sets ``_sdc_deleted_at``; with ``hard_delete`` it removes the row and leaves
   a tombstone.
 * A row that would not change is not written, save its as-of; if a sweep brings it, not even that: its sighting is.
+* A table with the rows of several accounts has a floor for each: a sweep is of one account, and about its rows alone.
 * A child that its parent's list, as of the same moment or later, does not name is deleted; so are the children of a row
   that a sweep did not bring.
 
@@ -21,8 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_postgres_stripe.columns import AS_OF, DELETED_AT, TABLE_VERSION, literal, quoted
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, json_array, moment_of_version, names
+from target_postgres_stripe.columns import ACCOUNT, AS_OF, DELETED_AT, TABLE_VERSION, literal, quoted
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names
 
 if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
@@ -211,42 +212,57 @@ class Statements(Fragments):
             f"greatest(k.as_of, EXCLUDED.as_of))"
         )
 
-    def finish_sweep(self, version: int) -> list[str]:
-        """End a sweep that started ``version`` milliseconds after the epoch.
+    def finish_sweep(self, sweep: Sweep) -> list[str]:
+        """End a sweep.
 
         Rows it did not bring, and that nothing newer than its start has touched, are gone as of its start. A sweep that
         was finished before is left alone: its sightings are forgotten, so it could no longer tell.
         """
-        start = moment_of_version(version)
-        unfinished = self._sweep_is_unfinished(version)
-        absent = f"{self._absent_from_sweep(version)} AND {unfinished}"
+        unfinished = self._sweep_is_unfinished(sweep)
+        absent = f"{self._absent_from_sweep(sweep)} AND {unfinished}"
         return [
-            self._gone(f"{self._table} AS t", "", absent, start),
-            f"DELETE FROM {self._own('_sweep_seen')} WHERE stream = {self._stream} AND version <= {version}",
-            f"UPDATE {self._own('_streams')} SET floor = {start} WHERE stream = {self._stream} AND {unfinished}",
+            self._gone(f"{self._table} AS t", "", absent, sweep.start),
+            self._forget_sightings(sweep),
+            self._raise_floor(sweep, unfinished),
         ]
 
-    def activate_version(self, version: int) -> str:
-        """Delete the rows of older versions; for streams without an as-of, as the SDK's SQL targets do."""
-        older = f'("_sdc_table_version" IS NULL OR "_sdc_table_version" < {version})'
-        if self.hard_delete:
-            return f"DELETE FROM {self._table} WHERE {older}"
-        return f'UPDATE {self._table} SET "_sdc_deleted_at" = now() WHERE {older} AND "_sdc_deleted_at" IS NULL'
+    def _forget_sightings(self, sweep: Sweep) -> str:
+        whose = "" if sweep.account is None else f" AND key->>0 = {literal(sweep.account)}"
+        seen = self._own("_sweep_seen")
+        return f"DELETE FROM {seen} WHERE stream = {self._stream} AND version <= {sweep.version}{whose}"
 
-    def take_along(self, relation: Relation, version: int) -> str:
+    def _raise_floor(self, sweep: Sweep, unfinished: str) -> str:
+        if sweep.account is None:
+            streams = self._own("_streams")
+            return f"UPDATE {streams} SET floor = {sweep.start} WHERE stream = {self._stream} AND {unfinished}"
+        return (
+            f"INSERT INTO {self._own('_account_sweeps')} (stream, {quoted(ACCOUNT)}, floor) "
+            f"SELECT {self._stream}, {literal(sweep.account)}, {sweep.start} WHERE {unfinished} "
+            f"ON CONFLICT (stream, {quoted(ACCOUNT)}) DO UPDATE SET floor = EXCLUDED.floor"
+        )
+
+    def activate_version(self, sweep: Sweep) -> str:
+        """Delete the rows of older versions; for streams without an as-of, as the SDK's SQL targets do."""
+        older = (
+            f'{self._in_sweep("t", sweep)}(t."_sdc_table_version" IS NULL OR t."_sdc_table_version" < {sweep.version})'
+        )
+        if self.hard_delete:
+            return f"DELETE FROM {self._table} AS t WHERE {older}"
+        return f'UPDATE {self._table} AS t SET "_sdc_deleted_at" = now() WHERE {older} AND t."_sdc_deleted_at" IS NULL'
+
+    def take_along(self, relation: Relation, sweep: Sweep) -> str:
         """Delete the children of the rows that a sweep did not bring: they exist only as long as these.
 
         Children that something newer than its start has touched stay. To be run before ``finish_sweep``.
         """
-        start = moment_of_version(version)
         keys = names(self.shape.key)
-        absent = f"{self._absent_from_sweep(version)} AND {self._sweep_is_unfinished(version)}"
+        absent = f"{self._absent_from_sweep(sweep)} AND {self._sweep_is_unfinished(sweep)}"
         lost = f'(SELECT {keys} FROM {self._table} AS t WHERE t."_sdc_deleted_at" IS NULL AND {absent}) AS p'
         reference = " AND ".join(
             f"t.{quoted(column)} = p.{quoted(key.name)}"
             for column, key in zip(relation.parent_columns, self.shape.key, strict=True)
         )
-        return self._for(relation.child).lose(lost, reference, start)
+        return self._for(relation.child).lose(lost, reference, sweep.start)
 
     def take_along_too(self, relation: Relation) -> str:
         """Delete the children of rows of this stream that are gone already, such as those that a list did not name."""
@@ -336,7 +352,7 @@ class Statements(Fragments):
         element = f"t.{quoted(self.shape.key[-1].name)}::text"
         absent = (
             f"{condition} AND t.\"_sdc_as_of\" <= {listed_as_of} AND NOT {list_of_child}->'ids' ? {element} "
-            f"AND {listed_as_of} >= {self._sighting('t')} AND {listed_as_of} >= {self._floor}"
+            f"AND {listed_as_of} >= {self._sighting('t')} AND {listed_as_of} >= {self._floor('t')}"
         )
         if writes:
             absent += (

@@ -84,6 +84,9 @@ DESCRIPTIONS = {
 
 CHILDREN_PROPERTY = "_sdc_children"
 
+ACCOUNT = "stripe_account_id"
+"""The column that leads the key of a table with the rows of several Stripe accounts."""
+
 RESERVED_PROPERTIES = frozenset(
     {
         CHILDREN_PROPERTY,
@@ -127,6 +130,11 @@ class TableShape:
     def values(self) -> tuple[Column, ...]:
         """The stream's columns outside the key."""
         return tuple(column for column in self.columns if column not in self.key)
+
+    @property
+    def account(self) -> Column | None:
+        """The column that says whose a row is, None where all rows are one account's."""
+        return self.key[0] if len(self.key) > 1 and self.key[0].name == ACCOUNT else None
 
     def adds(self, column: Column) -> bool:
         """Whether the table has one of the target's own columns."""

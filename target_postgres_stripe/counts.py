@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from target_postgres_stripe.columns import DELETED_AT, quoted
+from target_postgres_stripe.columns import DELETED_AT, literal, quoted
+from target_postgres_stripe.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     import psycopg
 
@@ -36,7 +37,7 @@ class CountingRounds:
         self._round_seconds = round_seconds
         self._touched: set[str] = set()
         self._due: list[str] = []
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Part, int] = {}
         self._round_began = time.monotonic()
 
     def touch(self, streams: Iterable[str]) -> None:
@@ -55,11 +56,11 @@ class CountingRounds:
             self._touched.clear()
         return self._due.pop() if self._due else None
 
-    def note(self, stream: str, rows: int) -> None:
-        """Take a stream's count."""
-        self._counts[stream] = rows
+    def note(self, stream: str, rows: Mapping[str, int]) -> None:
+        """Take a stream's count, by account."""
+        self._counts |= {Part(stream, account): count for account, count in rows.items()}
 
-    def take(self) -> dict[str, int]:
+    def take(self) -> dict[Part, int]:
         """The counts to be stored: those of a round that is complete."""
         if self._due:
             return {}
@@ -67,19 +68,34 @@ class CountingRounds:
         return counts
 
 
-def live_rows(connection: psycopg.Connection[Any], schema: str, shape: TableShape) -> int:
-    """How many rows of a table are not deleted: exact where that is quick, else the planner's estimate."""
+def live_rows(
+    connection: psycopg.Connection[Any], schema: str, shape: TableShape, accounts: Collection[str]
+) -> dict[str, int]:
+    """How many rows of a table are not deleted: exact where that is quick, else the planner's estimate.
+
+    Args:
+        connection: The session.
+        schema: The schema.
+        shape: The table.
+        accounts: The accounts whose rows are counted; ``""`` where all are one's.
+    """
     table = f"{quoted(schema)}.{quoted(shape.table)}"
-    live = f"SELECT FROM {table}" + (f" WHERE {quoted(DELETED_AT.name)} IS NULL" if shape.adds(DELETED_AT) else "")
+    whose = "''" if shape.account is None else quoted(shape.account.name)
+    lives = f"{quoted(DELETED_AT.name)} IS NULL" if shape.adds(DELETED_AT) else "true"
+    live = f"FROM {table} WHERE {lives}"
     size, analyzed = connection.execute(
         "SELECT pg_relation_size(oid), reltuples >= 0 FROM pg_class WHERE oid = %s::regclass", (table,)
     ).fetchone() or (0, False)
     total = estimate(connection, f"SELECT FROM {table}")
     if total <= COUNTED_ROWS_MAX and size <= COUNTED_BYTES_MAX:
-        counted = connection.execute(f"SELECT count(*) FROM ({live}) AS l").fetchone()
-        return int(counted[0]) if counted else 0
-    # Without statistics it would be guessed that hardly any row lives.
-    return estimate(connection, live) if analyzed else total
+        counted = connection.execute(f"SELECT {whose}, count(*) {live} GROUP BY 1").fetchall()
+        return dict.fromkeys(accounts, 0) | dict(counted)
+    if not analyzed:  # without statistics it would be guessed that hardly any row lives
+        return {"": total} if shape.account is None else {}
+    return {
+        account: estimate(connection, f"SELECT {live}" + (f" AND {whose} = {literal(account)}" if account else ""))
+        for account in accounts
+    }
 
 
 def estimate(connection: psycopg.Connection[Any], query: str) -> int:

@@ -26,13 +26,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from target_postgres_stripe.columns import DELETED_AT, quoted
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, moment_of_version, staged_value
+from target_postgres_stripe.columns import DELETED_AT, literal, quoted
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, staged_value
+from target_postgres_stripe.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     import psycopg
+
+    from target_postgres_stripe.fragments import Sweep
 
 ANNOUNCED_WITHIN = "interval '2 minutes'"
 """How long after a repair its event may show itself: Stripe's minute, and one more."""
@@ -49,12 +52,12 @@ class Drift:
     """The rows of a stream that a sweep mended and no event announced.
 
     Attributes:
-        stream: The stream.
+        part: The stream (of an account).
         rows: How many.
         keys: Some of their keys.
     """
 
-    stream: str
+    part: Part
     rows: int
     keys: tuple[str, ...]
 
@@ -62,28 +65,36 @@ class Drift:
 class DriftStatements(Fragments):
     """The statements on the repairs of one stream."""
 
-    def note_mended(self) -> str:
-        """Remember the staged rows of a sweep that are about to insert or change a row."""
+    def note_mended(self, accounts: Collection[str]) -> str:
+        """Remember the staged rows of a sweep that are about to insert or change a row.
+
+        Args:
+            accounts: Whose rows, where the stream has those of several accounts.
+        """
+        whose = self._whose("s")
+        if self.shape.account is not None:
+            listed = f"{whose} IN ({', '.join(map(literal, sorted(accounts)))}) AND "
+        else:
+            listed = ""
         changed = self._difference([*self.shape.values, DELETED_AT], staged_value)
         return (
-            f"INSERT INTO {self._mended} AS k (stream, key, as_of) "
-            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_as_of" FROM {self._source} '
+            f"INSERT INTO {self._mended} AS k (stream, stripe_account_id, key, as_of) "
+            f'SELECT {self._stream}, {whose}, {self._key_json("s")}, s."_sdc_as_of" FROM {self._source} '
             f"LEFT JOIN {self._table} AS t ON {self._same_key()} "
-            f'WHERE s."_sdc_table_version" IS NOT NULL AND s."_sdc_deleted_at" IS NULL '
+            f'WHERE {listed}s."_sdc_table_version" IS NOT NULL AND s."_sdc_deleted_at" IS NULL '
             f'AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
             f'AND coalesce(t."_sdc_as_of", {LONG_AGO}) < s."_sdc_as_of" - {ANNOUNCED_BEFORE} '
             f"AND (t.{quoted(self.shape.key[0].name)} IS NULL OR {changed}) {self._later_repair}"
         )
 
-    def note_absent(self, version: int) -> str:
+    def note_absent(self, sweep: Sweep) -> str:
         """Remember the live rows that the end of a sweep is about to delete, save copies that only filled a gap."""
-        start = moment_of_version(version)
         return (
-            f"INSERT INTO {self._mended} AS k (stream, key, as_of) "
-            f"SELECT {self._stream}, {self._key_json('t')}, {start} FROM {self._table} AS t "
+            f"INSERT INTO {self._mended} AS k (stream, stripe_account_id, key, as_of) "
+            f"SELECT {self._stream}, {self._whose('t')}, {self._key_json('t')}, {sweep.start} FROM {self._table} AS t "
             f'WHERE t."_sdc_deleted_at" IS NULL AND t."_sdc_as_of" <> {GAP_FILLER} '
-            f'AND t."_sdc_as_of" < {start} - {ANNOUNCED_BEFORE} '
-            f"AND {self._absent_from_sweep(version)} AND {self._sweep_is_unfinished(version)} {self._later_repair}"
+            f'AND t."_sdc_as_of" < {sweep.start} - {ANNOUNCED_BEFORE} '
+            f"AND {self._absent_from_sweep(sweep)} AND {self._sweep_is_unfinished(sweep)} {self._later_repair}"
         )
 
     def forget_announced(self) -> str:
@@ -92,6 +103,10 @@ class DriftStatements(Fragments):
             f"DELETE FROM {self._mended} k USING {self._source} WHERE {self._known_key('k')} "
             f'AND s."_sdc_table_version" IS NULL AND s."_sdc_as_of" <> {GAP_FILLER}'
         )
+
+    def _whose(self, alias: str) -> str:
+        """The account of a row, as ``_sync_status`` has it."""
+        return "''" if self.shape.account is None else f"{alias}.{quoted(self.shape.account.name)}"
 
     @property
     def _mended(self) -> str:
@@ -102,31 +117,47 @@ class DriftStatements(Fragments):
         return "ON CONFLICT (stream, key) DO UPDATE SET as_of = greatest(k.as_of, EXCLUDED.as_of)"
 
 
-def streams_mended(connection: psycopg.Connection[Any], schema: str) -> set[str]:
+def parts_mended(connection: psycopg.Connection[Any], schema: str) -> set[Part]:
     """The streams with repairs that wait to be announced."""
-    return {stream for (stream,) in connection.execute(f"SELECT DISTINCT stream FROM {quoted(schema)}._sweep_mended")}
+    found = connection.execute(f"SELECT DISTINCT stream, stripe_account_id FROM {quoted(schema)}._sweep_mended")
+    return {Part(*each) for each in found}
 
 
-def forget(connection: psycopg.Connection[Any], schema: str, streams: Iterable[str]) -> None:
+def forget(connection: psycopg.Connection[Any], schema: str, parts: Collection[Part]) -> None:
     """Forget the repairs of streams of which events do not announce every change any more."""
-    connection.execute(f"DELETE FROM {quoted(schema)}._sweep_mended WHERE stream = ANY(%s)", (list(streams),))
+    connection.execute(
+        f"DELETE FROM {quoted(schema)}._sweep_mended WHERE (stream, stripe_account_id) IN (SELECT * FROM {_PARTS})",
+        _columns(parts),
+    )
 
 
-def find(connection: psycopg.Connection[Any], schema: str, streams: Iterable[str]) -> list[Drift]:
+def find(connection: psycopg.Connection[Any], schema: str, parts: Collection[Part]) -> list[Drift]:
     """Count the repairs of streams that can no longer be announced, by their ``events_as_of``, and forget them."""
     found = connection.execute(
         f"""
         WITH found AS (
             DELETE FROM {quoted(schema)}._sweep_mended k USING {quoted(schema)}._sync_status b
-            WHERE k.stream = ANY(%(streams)s) AND b.stream = k.stream AND b.events_as_of > k.as_of + {ANNOUNCED_WITHIN}
-            RETURNING k.stream, k.key
-        ), per_stream AS (
-            SELECT stream, count(*) AS rows, (array_agg(key::text ORDER BY key))[:{KEYS_NAMED_MAX}] AS keys
-            FROM found GROUP BY stream
+            WHERE (k.stream, k.stripe_account_id) IN (SELECT * FROM {_PARTS})
+            AND (b.stream, b.stripe_account_id) = (k.stream, k.stripe_account_id)
+            AND b.events_as_of > k.as_of + {ANNOUNCED_WITHIN}
+            RETURNING k.stream, k.stripe_account_id, k.key
+        ), counted AS (
+            SELECT stream, stripe_account_id, count(*) AS rows,
+                (array_agg(key::text ORDER BY key))[:{KEYS_NAMED_MAX}] AS keys
+            FROM found GROUP BY stream, stripe_account_id
         )
-        UPDATE {quoted(schema)}._sync_status b SET drift = b.drift + per_stream.rows, drift_found_at = now()
-        FROM per_stream WHERE b.stream = per_stream.stream RETURNING b.stream, per_stream.rows, per_stream.keys
+        UPDATE {quoted(schema)}._sync_status b SET drift = b.drift + c.rows, drift_found_at = now()
+        FROM counted c WHERE (b.stream, b.stripe_account_id) = (c.stream, c.stripe_account_id)
+        RETURNING b.stream, b.stripe_account_id, c.rows, c.keys
         """,
-        {"streams": list(streams)},
+        _columns(parts),
     )
-    return [Drift(stream=stream, rows=rows, keys=tuple(keys)) for stream, rows, keys in found]
+    return [Drift(part=Part(stream, account), rows=rows, keys=tuple(keys)) for stream, account, rows, keys in found]
+
+
+_PARTS = "unnest(%s::text[], %s::text[])"
+
+
+def _columns(parts: Collection[Part]) -> tuple[list[str], list[str]]:
+    """The parameters of ``_PARTS``."""
+    return [part.stream for part in parts], [part.account for part in parts]

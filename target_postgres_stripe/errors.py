@@ -84,10 +84,12 @@ class KeyConflictError(TargetError):
     """The stream's key is not the table's primary key."""
 
     def __init__(self, *, table: str, stored: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+        switched = (*stored, *wanted).count("stripe_account_id") == 1
         super().__init__(
             f"Table {table} has the primary key ({', '.join(stored) or 'none'}), but its stream now has the key "
             f"({', '.join(wanted) or 'none'}). Rename or drop the table and load it again, "
             f"or load into another default_target_schema."
+            + (" (Is the tap's setting connected_accounts another one than before?)" if switched else "")
         )
 
 

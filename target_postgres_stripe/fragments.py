@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from target_postgres_stripe.columns import (
+    ACCOUNT,
     AS_OF,
     BATCHED_AT,
     DELETED_AT,
@@ -28,6 +29,25 @@ if TYPE_CHECKING:
 
 GAP_FILLER = "timestamptz '0001-01-01T00:00:00Z'"
 LONG_AGO = "timestamptz '-infinity'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A full listing of a stream.
+
+    Attributes:
+        version: When it started, in milliseconds since the epoch; the ``version`` of what it brought.
+        account: The account that it was of, where the stream has the rows of several.
+    """
+
+    version: int
+    account: str | None = None
+
+    @property
+    def start(self) -> str:
+        """When it started, as SQL."""
+        return f"to_timestamp({self.version} / 1000.0)"
+
 
 # How the target's own columns are derived from a staged row. A row's time of receipt is its sequence in milliseconds.
 STAGED = {
@@ -72,30 +92,49 @@ class Fragments:
         """
         known = f'EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()} AND t."_sdc_as_of" <> {GAP_FILLER})'
         return (
-            f'(s."_sdc_as_of" >= {self._floor} OR NOT {known}) AND s."_sdc_as_of" >= {self._sighting("s")} '
+            f'(s."_sdc_as_of" >= {self._floor("s")} OR NOT {known}) AND s."_sdc_as_of" >= {self._sighting("s")} '
             f'AND s."_sdc_as_of" >= {self._tombstone("s")}'
         )
 
-    def _absent_from_sweep(self, version: int) -> str:
+    def _absent_from_sweep(self, sweep: Sweep) -> str:
         """The sweep did not bring the row ``t``, and nothing newer than its start has touched it."""
-        start = moment_of_version(version)
         seen = (
             f"EXISTS (SELECT FROM {self._own('_sweep_seen')} k WHERE k.stream = {self._stream} "
-            f"AND k.key = {self._key_json('t')} AND (k.version = {version} OR k.as_of > {start}))"
+            f"AND k.key = {self._key_json('t')} AND (k.version = {sweep.version} OR k.as_of > {sweep.start}))"
         )
-        return f't."_sdc_as_of" <= {start} AND t."_sdc_table_version" IS DISTINCT FROM {version} AND NOT {seen}'
+        return (
+            f'{self._in_sweep("t", sweep)}t."_sdc_as_of" <= {sweep.start} '
+            f'AND t."_sdc_table_version" IS DISTINCT FROM {sweep.version} AND NOT {seen}'
+        )
 
-    def _sweep_is_unfinished(self, version: int) -> str:
-        return f"{self._floor} < {moment_of_version(version)}"
+    def _in_sweep(self, alias: str, sweep: Sweep) -> str:
+        """The row is of the account that was listed, with ``AND``; empty where there is but one."""
+        if self.shape.account is None or sweep.account is None:
+            return ""
+        return f"{alias}.{quoted(self.shape.account.name)} = {literal(sweep.account)} AND "
+
+    def _sweep_is_unfinished(self, sweep: Sweep) -> str:
+        floor = self._floor_of(None if sweep.account is None else literal(sweep.account))
+        return f"{floor} < {sweep.start}"
 
     @property
     def _not_below_floor(self) -> str:
-        return f'(s."_sdc_as_of" >= {self._floor} OR s."_sdc_as_of" = {GAP_FILLER})'
+        return f'(s."_sdc_as_of" >= {self._floor("s")} OR s."_sdc_as_of" = {GAP_FILLER})'
 
-    @property
-    def _floor(self) -> str:
-        """The start of the stream's last finished sweep."""
-        return f"coalesce((SELECT floor FROM {self._own('_streams')} WHERE stream = {self._stream}), {LONG_AGO})"
+    def _floor(self, alias: str) -> str:
+        """The start of the last finished sweep of the stream (of the row's account)."""
+        account = self.shape.account
+        return self._floor_of(None if account is None else f"{alias}.{quoted(account.name)}")
+
+    def _floor_of(self, account: str | None) -> str:
+        if account is None:
+            found = f"SELECT floor FROM {self._own('_streams')} WHERE stream = {self._stream}"
+        else:
+            found = (
+                f"SELECT floor FROM {self._own('_account_sweeps')} "
+                f"WHERE stream = {self._stream} AND {quoted(ACCOUNT)} = {account}"
+            )
+        return f"coalesce(({found}), {LONG_AGO})"
 
     def _sighting(self, alias: str) -> str:
         """The as-of of a key's sighting in an unfinished sweep."""
@@ -177,11 +216,6 @@ class Fragments:
 def staged_value(column: Column) -> str:
     """What a staged row has for a column of the table."""
     return STAGED.get(column, f"s.{quoted(column.name)}")
-
-
-def moment_of_version(version: int) -> str:
-    """The start of the sweep that a version stands for, in milliseconds since the epoch."""
-    return f"to_timestamp({version} / 1000.0)"
 
 
 def new_value(column: Column) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.columns import TableShape
+    from target_postgres_stripe.fragments import Sweep
     from target_postgres_stripe.rows import Row
 
 DELETED_FROM_STAGE_MAX = 5000
@@ -72,6 +73,7 @@ class Loader:
         self._has_committed = False
         # The last poll that a STATE told of, and the last one recorded in the streams' rows.
         self._polled_at: datetime | None = None
+        self._polls: dict[str, datetime] = {}
         self._polled_at_written: datetime | None = None
         self._counting = CountingRounds()
         self.tally = Tally()
@@ -88,8 +90,8 @@ class Loader:
         # How many rows each staging table has had since it was truncated.
         self._staged_rows: dict[str, int] = {}
         # How far each stream is as committed, and the streams with repairs that no event announced yet.
-        self._progress: dict[str, status.Progress] = {}
-        self._mended: set[str] = set()
+        self._progress: dict[status.Part, status.Progress] = {}
+        self._mended: set[status.Part] = set()
         self._prepared = False
 
     def open(self) -> None:
@@ -110,7 +112,7 @@ class Loader:
         with failures():
             connection = self._connection()
             stored = status.Identity()
-            progress: dict[str, status.Progress] = {}
+            progress: dict[status.Part, status.Progress] = {}
             if tables.has_bookkeeping(connection, self._schema):
                 stored = status.stored_identity(connection, self._schema)
                 progress = status.stored_progress(connection, self._schema)
@@ -170,7 +172,7 @@ class Loader:
             found = self._begin().execute(self._statements(shape).tied(), [*keys, moments]).fetchall()
         return frozenset(found)
 
-    def activate(self, shape: TableShape, version: int) -> None:
+    def activate(self, shape: TableShape, sweep: Sweep) -> None:
         """End a sweep, or a table version, in the open transaction."""
         self.ensure(shape)
         statements = self._statements(shape)
@@ -178,19 +180,20 @@ class Loader:
         with failures():
             connection = self._begin()
             if shape.ordered:
-                bookmark = self._progress.get(shape.stream, status.NO_PROGRESS).bookmark
-                if self._is_kept_by_events(shape) and not status.announces_losses(bookmark):
-                    self._note_repairs(connection, shape, drift_statements(statements).note_absent(version))
+                part = status.Part(shape.stream, sweep.account or "")
+                bookmark = self._progress.get(part, status.NO_PROGRESS).bookmark
+                if status.is_kept_by_events(bookmark) and not status.announces_losses(bookmark):
+                    self._note_repairs(connection, [part], drift_statements(statements).note_absent(sweep))
                 for relation in self._owned_by(shape):
                     self._counting.touch([relation.child.stream])
-                    if self._delete(connection, relation.child, statements.take_along(relation, version)):
+                    if self._delete(connection, relation.child, statements.take_along(relation, sweep)):
                         self._take_along_too(connection, relation.child)
-                absent, *rest = statements.finish_sweep(version)
+                absent, *rest = statements.finish_sweep(sweep)
                 self._delete(connection, shape, absent)
                 for statement in rest:
                     connection.execute(statement)
             else:
-                self._delete(connection, shape, statements.activate_version(version))
+                self._delete(connection, shape, statements.activate_version(sweep))
 
     def commit(self, state: Mapping[str, Any] | None) -> None:
         """Commit everything that was staged, with the STATE that covers it."""
@@ -204,9 +207,9 @@ class Loader:
         self._progress |= changed
         for each in found:
             logger.warning(
-                "%d rows of stream '%s' had to be mended by a sweep that no event announced, such as %s. "
+                "%d rows of %s had to be mended by a sweep that no event announced, such as %s. "
                 "They are right now; the number is in drift of _sync_status.",
-                each.rows, each.stream, ", ".join(each.keys),
+                each.rows, each.part, ", ".join(each.keys),
             )  # fmt: skip
 
     def count_a_table(self, *, at_once: bool = False) -> bool:
@@ -227,7 +230,8 @@ class Loader:
         with failures():
             connection = self._connection()
             if shape := self._shapes.get(stream):
-                self._counting.note(stream, live_rows(connection, self._schema, shape))
+                accounts = [part.account for part in self._progress if part.stream == stream]
+                self._counting.note(stream, live_rows(connection, self._schema, shape, accounts))
                 connection.rollback()  # it only read; its locks are in nobody's way for longer
             if counts := self._counting.take():
                 status.write_counts(self._begin(), self._schema, counts)
@@ -241,7 +245,7 @@ class Loader:
         with failures():
             connection = self._begin()
             if self._polled_at is not None and self._polled_at != self._polled_at_written:
-                status.write_poll(connection, self._schema, self._polled_at, self._progress)
+                status.write_polls(connection, self._schema, self._polls, self._progress)
             self._counting.touch(status.uncounted_streams(connection, self._schema))
             self._commit(connection)
         while self.count_a_table(at_once=True):
@@ -286,7 +290,7 @@ class Loader:
             self._shapes = tables.known_streams(connection, self._schema)
             self._children = tables.child_streams(connection, self._schema)
             self._progress = status.stored_progress(connection, self._schema)
-            self._mended = drift.streams_mended(connection, self._schema)
+            self._mended = drift.parts_mended(connection, self._schema)
             self._prepared = True
         return connection
 
@@ -296,16 +300,19 @@ class Loader:
         self._in_transaction = False
         self._has_committed = True
 
-    def _changed(self, state: Mapping[str, Any]) -> dict[str, status.Progress]:
+    def _changed(self, state: Mapping[str, Any]) -> dict[status.Part, status.Progress]:
         """The streams whose bookmark is another one than the stored one."""
         return {
-            stream: self._progress.get(stream, status.NO_PROGRESS).after(bookmark)
-            for stream, bookmark in status.bookmarks_of(state).items()
-            if stream not in self._progress or self._progress[stream].bookmark != bookmark
+            part: self._progress.get(part, status.NO_PROGRESS).after(bookmark)
+            for part, bookmark in status.bookmarks_of(state).items()
+            if part not in self._progress or self._progress[part].bookmark != bookmark
         }
 
     def _write_state(
-        self, connection: psycopg.Connection[Any], state: Mapping[str, Any], changed: Mapping[str, status.Progress]
+        self,
+        connection: psycopg.Connection[Any],
+        state: Mapping[str, Any],
+        changed: Mapping[status.Part, status.Progress],
     ) -> None:
         """Write what a STATE says, in as few rows as may be (see status.py)."""
         status.write_progress(connection, self._schema, changed)
@@ -314,38 +321,42 @@ class Loader:
         self._identity = status.write_identity(connection, self._schema, identity)
         if (polled_at := identity.polled_at) is None:
             return
-        self._polled_at = polled_at
+        self._polled_at, self._polls = polled_at, status.polls_of(state)
         if self._polled_at_written is None or polled_at - self._polled_at_written >= POLL_WRITTEN_EVERY:
-            status.write_poll(connection, self._schema, polled_at, status.bookmarks_of(state))
+            status.write_polls(connection, self._schema, self._polls, status.bookmarks_of(state))
             self._polled_at_written = polled_at
 
     def _judge_repairs(
-        self, connection: psycopg.Connection[Any], changed: Mapping[str, status.Progress]
+        self, connection: psycopg.Connection[Any], changed: Mapping[status.Part, status.Progress]
     ) -> list[drift.Drift]:
         """Which repairs are drift, now that the streams' bookmarks have changed (see drift.py)."""
         waiting = {each for each in self._mended & changed.keys() if not status.may_make_up(changed[each].bookmark)}
         if not waiting:
             return []
         lapsed = {
-            stream
-            for stream in waiting
-            if not status.is_kept_by_events(changed[stream].bookmark)
-            or status.begins_anew(self._progress.get(stream, status.NO_PROGRESS).bookmark, changed[stream].bookmark)
+            part
+            for part in waiting
+            if not status.is_kept_by_events(changed[part].bookmark)
+            or status.begins_anew(self._progress.get(part, status.NO_PROGRESS).bookmark, changed[part].bookmark)
         }
         if lapsed:
             drift.forget(connection, self._schema, lapsed)
         found = drift.find(connection, self._schema, waiting - lapsed)
         if lapsed or found:
-            self._mended = drift.streams_mended(connection, self._schema)
+            self._mended = drift.parts_mended(connection, self._schema)
         return found
 
-    def _is_kept_by_events(self, shape: TableShape) -> bool:
-        """Whether a sweep of the stream is a proof, by the bookmark as committed."""
-        return status.is_kept_by_events(self._progress.get(shape.stream, status.NO_PROGRESS).bookmark)
+    def _proven(self, shape: TableShape, rows: Sequence[Row]) -> list[status.Part]:
+        """Of which parts of a stream a sweep is a proof that some of the rows are of, by the bookmarks as committed."""
+        whose = {row.key[0] if shape.account is not None else "" for row in rows if row.version is not None}
+        parts = [status.Part(shape.stream, account) for account in whose]
+        return [
+            part for part in parts if status.is_kept_by_events(self._progress.get(part, status.NO_PROGRESS).bookmark)
+        ]
 
-    def _note_repairs(self, connection: psycopg.Connection[Any], shape: TableShape, statement: str) -> None:
+    def _note_repairs(self, connection: psycopg.Connection[Any], parts: Sequence[status.Part], statement: str) -> None:
         if connection.execute(statement).rowcount:
-            self._mended.add(shape.stream)
+            self._mended.update(parts)
 
     def _grant_reading(self, connection: psycopg.Connection[Any], role: str) -> None:
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
@@ -391,9 +402,12 @@ class Loader:
         """Apply staged rows that say as of when they are; each statement only if some row needs it."""
         shape = statements.shape
         swept = any(row.version is not None for row in rows)
-        if swept and self._is_kept_by_events(shape):
-            self._note_repairs(connection, shape, drift_statements(statements).note_mended())
-        if shape.stream in self._mended and any(row.version is None and not row.fills_gap for row in rows):
+        if swept and (proven := self._proven(shape, rows)):
+            noted = drift_statements(statements).note_mended([part.account for part in proven])
+            self._note_repairs(connection, proven, noted)
+        if any(part.stream == shape.stream for part in self._mended) and any(
+            row.version is None and not row.fills_gap for row in rows
+        ):
             connection.execute(drift_statements(statements).forget_announced())
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
         written = 0

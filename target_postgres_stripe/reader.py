@@ -77,6 +77,7 @@ class ActivateVersionMessage(msgspec.Struct, gc=False):
 
     stream: str
     version: int
+    stripe_account_id: str | None = None
 
 
 EXPECTED_TYPES = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -42,11 +42,29 @@ MADE_UP_AT = "made_up_at"
 POLLED_AT = "polled_at"
 """When the feed was last read in full."""
 
+PART = ("stream", "stripe_account_id")
+"""The key of ``_sync_status``."""
+
 LAG = "CASE WHEN events_as_of IS NOT NULL THEN greatest(now() - events_as_of, interval '0') END"
 """Where Stripe's clock is ahead of the database's, nothing lags."""
 
 WRITTEN_AT = "written_at"
 """When the tap wrote a STATE: it only grows, so it tells which of two STATEs is the later one."""
+
+
+class Part(NamedTuple):
+    """A stream, or what is one account's of it.
+
+    Attributes:
+        stream: The stream.
+        account: The account, empty where the stream is one account's alone.
+    """
+
+    stream: str
+    account: str = ""
+
+    def __str__(self) -> str:
+        return f"stream {self.stream!r}" + (f" of {self.account}" if self.account else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +118,31 @@ def identity_of(state: Any) -> Identity | None:
     )
 
 
-def bookmarks_of(state: Any) -> dict[str, Any]:
+def bookmarks_of(state: Any) -> dict[Part, Any]:
     """The bookmark of each stream; a STATE without ``bookmarks`` is taken as them."""
-    bookmarks = state.get("bookmarks", state) if isinstance(state, dict) else None
-    return dict(bookmarks) if isinstance(bookmarks, dict) else {}
+    return {
+        Part(stream, account): bookmark
+        for account, own in _accounts_of(state).items()
+        for stream, bookmark in _mapping(own.get("bookmarks", own)).items()
+    }
+
+
+def polls_of(state: Any) -> dict[str, datetime]:
+    """When the feed of each account was last read in full."""
+    found = {account: moment_of(own, POLLED_AT) for account, own in _accounts_of(state).items()}
+    return {account: moment for account, moment in found.items() if moment is not None}
+
+
+def _accounts_of(state: Any) -> dict[str, dict[str, Any]]:
+    """The state of each account; one without a name where the STATE is about one alone."""
+    state = _mapping(state)
+    if identity_of(state) is None or "accounts" not in state:
+        return {"": state}
+    return {account: _mapping(own) for account, own in _mapping(state["accounts"]).items()}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def check_identity(schema: str, stored: Identity, incoming: Identity) -> None:
@@ -118,7 +157,7 @@ def check_identity(schema: str, stored: Identity, incoming: Identity) -> None:
         raise OtherAccountError(schema=schema, stored=stored.account_id, incoming=incoming.account_id)
 
 
-def check_not_ahead(schema: str, stored: Identity, progress: Mapping[str, Progress], state: Mapping[str, Any]) -> None:
+def check_not_ahead(schema: str, stored: Identity, progress: Mapping[Part, Progress], state: Mapping[str, Any]) -> None:
     """Refuse a run's first STATE if it says more than the database recorded.
 
     A STATE is only ever emitted after the same bookmarks were committed, so the database is at least as far, unless it
@@ -143,10 +182,10 @@ def check_not_ahead(schema: str, stored: Identity, progress: Mapping[str, Progre
                 stored=recorded.isoformat() if recorded else None, incoming=incoming.isoformat(),
             )  # fmt: skip
 
-    for stream, bookmark in bookmarks_of(state).items():
-        recorded = progress.get(stream, NO_PROGRESS).furthest
+    for part, bookmark in bookmarks_of(state).items():
+        recorded = progress.get(part, NO_PROGRESS).furthest
         for field, moment in moments_of(bookmark).items():
-            compare(f"stream {stream!r}", field, recorded.get(field), moment)
+            compare(str(part), field, recorded.get(field), moment)
     compare("it", WRITTEN_AT, stored.written_at, moment_of(state, WRITTEN_AT))
 
 
@@ -216,13 +255,16 @@ def stored_identity(connection: psycopg.Connection[Any], schema: str) -> Identit
     return Identity(account_id=row[0], livemode=row[1], written_at=row[2]) if row else Identity()
 
 
-def stored_progress(connection: psycopg.Connection[Any], schema: str) -> dict[str, Progress]:
+def stored_progress(connection: psycopg.Connection[Any], schema: str) -> dict[Part, Progress]:
     """How far each stream is."""
-    # As JSON, because the table of an earlier version lacks the column; then the bookmark is all there is to know.
-    found = connection.execute(f"SELECT stream, bookmark, to_jsonb(t)->'furthest' FROM {quoted(schema)}._sync_status t")
+    # As JSON, because the table of an earlier version lacks columns; then the bookmark is all there is to know.
+    found = connection.execute(
+        "SELECT stream, coalesce(to_jsonb(t)->>'stripe_account_id', ''), bookmark, to_jsonb(t)->'furthest' "
+        f"FROM {quoted(schema)}._sync_status t"
+    )
     return {
-        stream: Progress(bookmark=None, furthest=moments_of(furthest)).after(bookmark)
-        for stream, bookmark, furthest in found
+        Part(stream, account): Progress(bookmark=None, furthest=moments_of(furthest)).after(bookmark)
+        for stream, account, bookmark, furthest in found
     }
 
 
@@ -244,32 +286,33 @@ def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: I
     return known
 
 
-def write_progress(connection: psycopg.Connection[Any], schema: str, changed: Mapping[str, Progress]) -> None:
+def write_progress(connection: psycopg.Connection[Any], schema: str, changed: Mapping[Part, Progress]) -> None:
     """Write the rows of the streams whose bookmark changed."""
     if not changed:
         return
     types = {
         "stream": "text",
+        "stripe_account_id": "text",
         "bookmark": "jsonb",
         KEPT_BY: "text",
         "denied": "text",
         "furthest": "jsonb",
     } | dict.fromkeys(MOMENTS, "timestamptz")
     columns = ", ".join(types)
-    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in (*types, "lag", "updated_at") if name != "stream")
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in (*types, "lag", "updated_at") if name not in PART)
     connection.execute(
         f"INSERT INTO {quoted(schema)}._sync_status ({columns}, lag) SELECT {columns}, {LAG} "
         f"FROM jsonb_to_recordset(%s) AS b({', '.join(f'{name} {kind}' for name, kind in types.items())}) "
-        f"ON CONFLICT (stream) DO UPDATE SET {changes}",
-        (Jsonb([status_row(stream, progress) for stream, progress in changed.items()]),),
+        f"ON CONFLICT ({', '.join(PART)}) DO UPDATE SET {changes}",
+        (Jsonb([status_row(part, progress) for part, progress in changed.items()]),),
     )
 
 
-def status_row(stream: str, progress: Progress) -> dict[str, Any]:
+def status_row(part: Part, progress: Progress) -> dict[str, Any]:
     """A stream's row, as JSON."""
     bookmark = progress.bookmark
     return {
-        "stream": stream,
+        **dict(zip(PART, part, strict=True)),
         "bookmark": bookmark,
         KEPT_BY: bookmark.get(KEPT_BY) if isinstance(bookmark, dict) else None,
         "denied": denied_reason(bookmark),
@@ -278,26 +321,32 @@ def status_row(stream: str, progress: Progress) -> dict[str, Any]:
     }
 
 
-def write_poll(connection: psycopg.Connection[Any], schema: str, polled_at: datetime, streams: Iterable[str]) -> None:
-    """Record in the rows of streams that the feed brings when it was last read in full."""
+def write_polls(
+    connection: psycopg.Connection[Any], schema: str, polls: Mapping[str, datetime], parts: Iterable[Part]
+) -> None:
+    """Record in the rows of streams that the feed brings when it was last read in full, by account."""
     connection.execute(
-        f"UPDATE {quoted(schema)}._sync_status SET polled_at = %(polled_at)s, lag = {LAG} "
-        f"WHERE stream = ANY(%(streams)s) AND events_as_of IS NOT NULL AND denied IS NULL "
-        f"AND polled_at IS DISTINCT FROM %(polled_at)s",
-        {"polled_at": polled_at, "streams": list(streams)},
+        f"UPDATE {quoted(schema)}._sync_status t SET polled_at = p.polled_at, lag = {LAG} "
+        f"FROM unnest(%s::text[], %s::timestamptz[]) AS p(account, polled_at) "
+        f"WHERE stripe_account_id = p.account AND stream = ANY(%s) AND events_as_of IS NOT NULL AND denied IS NULL "
+        f"AND t.polled_at IS DISTINCT FROM p.polled_at",
+        ([*polls], [*polls.values()], [*{part.stream for part in parts}]),
     )
 
 
 def uncounted_streams(connection: psycopg.Connection[Any], schema: str) -> list[str]:
     """The streams whose rows were never counted."""
-    found = connection.execute(f"SELECT stream FROM {quoted(schema)}._sync_status WHERE rows IS NULL").fetchall()
+    found = connection.execute(
+        f"SELECT DISTINCT stream FROM {quoted(schema)}._sync_status WHERE rows IS NULL"
+    ).fetchall()
     return [stream for (stream,) in found]
 
 
-def write_counts(connection: psycopg.Connection[Any], schema: str, counts: Mapping[str, int]) -> None:
+def write_counts(connection: psycopg.Connection[Any], schema: str, counts: Mapping[Part, int]) -> None:
     """Record how many live rows streams have."""
     connection.execute(
-        f"UPDATE {quoted(schema)}._sync_status t SET rows = c.value::bigint, rows_counted_at = now() "
-        f"FROM jsonb_each_text(%s) AS c WHERE t.stream = c.key",
-        (Jsonb(dict(counts)),),
+        f"UPDATE {quoted(schema)}._sync_status t SET rows = c.rows, rows_counted_at = now() "
+        f"FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS c(stream, account, rows) "
+        f"WHERE t.stream = c.stream AND t.stripe_account_id = c.account",
+        ([part.stream for part in counts], [part.account for part in counts], [*counts.values()]),
     )

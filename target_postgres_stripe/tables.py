@@ -47,7 +47,19 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
         "as_of timestamptz NOT NULL",
         "PRIMARY KEY (stream, key)",
     ),
-    "_sweep_mended": ("stream text", "key jsonb", "as_of timestamptz NOT NULL", "PRIMARY KEY (stream, key)"),
+    "_sweep_mended": (
+        "stream text",
+        "key jsonb",
+        "as_of timestamptz NOT NULL",
+        "stripe_account_id text NOT NULL DEFAULT ''",
+        "PRIMARY KEY (stream, key)",
+    ),
+    "_account_sweeps": (
+        "stream text",
+        "stripe_account_id text",
+        "floor timestamptz NOT NULL",
+        "PRIMARY KEY (stream, stripe_account_id)",
+    ),
     "_tombstones": ("stream text", "key jsonb", "as_of timestamptz NOT NULL", "PRIMARY KEY (stream, key)"),
     "_sync": (
         "id uuid PRIMARY KEY DEFAULT gen_random_uuid()",
@@ -58,7 +70,8 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
         "created_at timestamptz NOT NULL DEFAULT now()",
     ),
     "_sync_status": (
-        "stream text PRIMARY KEY",
+        "stream text",
+        "stripe_account_id text NOT NULL DEFAULT ''",
         "kept_by text",
         "rows bigint",
         "rows_counted_at timestamptz",
@@ -74,6 +87,7 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
         "updated_at timestamptz NOT NULL DEFAULT now()",
         "furthest jsonb",
         "bookmark jsonb",
+        "PRIMARY KEY (stream, stripe_account_id)",
     ),
 }
 """The columns of this target's own tables, by name; what a column is called comes first.
@@ -81,17 +95,23 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
 * ``_streams``: the streams and the tables they are in. ``floor``: the start of the last finished sweep;
   ``child_streams``: of which child streams its records have brought complete lists; ``comments``: see comments.py.
 * ``_children``: these lists, by parent: ``{"line_item": {"as_of": "2026-...", "ids": ["il_1"]}}``.
+* ``_account_sweeps``: the floor of each account, where a stream has the rows of several.
 * ``_sweep_seen``: what an unfinished sweep saw without a change.
 * ``_sweep_mended``: see drift.py.
 * ``_tombstones``: what was removed, and as of when.
 * ``_sync``, ``_sync_status``: see status.py.
 
-Databases of earlier versions get the columns that they lack, so a new one must do with its default.
+``stripe_account_id`` is empty where all rows are one account's, which is the one that ``_sync`` names. Databases of
+earlier versions get the columns that they lack, so a new one must do with its default, and the keys that they should
+have.
 """
+
+_KEY = "PRIMARY KEY"
 
 COMMENTS = {
     "_streams": "Which stream is in which table",
     "_children": "The newest complete list of a row's children",
+    "_account_sweeps": "When the last full listing of an account's rows began, where a stream has several accounts'",
     "_sweep_seen": "What an unfinished sweep saw unchanged; empty between sweeps",
     "_sweep_mended": "What a sweep changed and events should have: drift, unless one comes within two minutes",
     "_tombstones": "What was removed, so that nothing older brings it back",
@@ -188,9 +208,12 @@ def bookkeeping_changes(name: str, table: str, stored: StoredTable | None) -> li
             f"CREATE TABLE {name} ({', '.join(definitions)})",
             f"COMMENT ON TABLE {name} IS {literal(COMMENTS[table])}",
         ]
-    columns = [definition for definition in definitions if not definition.startswith("PRIMARY KEY")]
-    missing = [f"ADD COLUMN {column}" for column in columns if column.split()[0] not in stored.types]
-    return [f"ALTER TABLE {name} {', '.join(missing)}"] if missing else []
+    columns = [definition for definition in definitions if not definition.startswith(_KEY)]
+    actions = [f"ADD COLUMN {column}" for column in columns if column.split()[0] not in stored.types]
+    for key in (definition for definition in definitions if definition.startswith(_KEY)):
+        if key != f"{_KEY} ({', '.join(stored.key)})":
+            actions += [f"DROP CONSTRAINT {quoted(f'{table}_pkey')}", f"ADD {key}"]
+    return [f"ALTER TABLE {name} {', '.join(actions)}"] if actions else []
 
 
 def schema_exists(connection: psycopg.Connection[Any], schema: str) -> bool:

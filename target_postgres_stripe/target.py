@@ -27,9 +27,10 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.target_base import Target
 
 from target_postgres_stripe import status
-from target_postgres_stripe.columns import NAME_BYTES_MAX, TABLE_VERSION
+from target_postgres_stripe.columns import ACCOUNT, NAME_BYTES_MAX, TABLE_VERSION
 from target_postgres_stripe.connection import connect, connection_string
 from target_postgres_stripe.errors import RecordRefusedError, SettingsError, TargetError
+from target_postgres_stripe.fragments import Sweep
 from target_postgres_stripe.load import Loader
 from target_postgres_stripe.measures import Measures
 from target_postgres_stripe.reader import LineReader
@@ -278,6 +279,7 @@ class TargetPostgresStripe(Target):
         """Store everything before it, then end the sweep (or version), in one transaction."""
         self._assert_line_requires(message_dict, requires={"stream", "version"})
         stream, version = message_dict["stream"], int(message_dict["version"])
+        account = message_dict.get(ACCOUNT)
         if not self.config["activate_version"]:
             return
         self._commit_covered()
@@ -289,7 +291,12 @@ class TargetPostgresStripe(Target):
             if not sink.shape.adds(TABLE_VERSION):
                 self.logger.warning("ACTIVATE_VERSION of stream '%s' needs add_record_metadata; ignored.", stream)
                 continue
-            self.loader.activate(sink.shape, version)
+            if sink.shape.account is not None and account is None:
+                self.logger.warning(
+                    "ACTIVATE_VERSION of stream '%s' does not say of which account the listing was; ignored.", stream
+                )
+                continue
+            self.loader.activate(sink.shape, Sweep(version=version, account=account if sink.shape.account else None))
             self._staged = True
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> NoReturn:

@@ -20,7 +20,7 @@ from target_postgres_stripe import status, tables
 from target_postgres_stripe.apply import Statements
 from target_postgres_stripe.columns import AS_OF, DELETED_AT, literal, quoted
 from target_postgres_stripe.errors import NothingStoredError
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, moment_of_version, staged_value
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, staged_value
 from target_postgres_stripe.refusals import failures
 from target_postgres_stripe.report import (
     DIFFERENT,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.columns import Column, TableShape
+    from target_postgres_stripe.fragments import Sweep
     from target_postgres_stripe.tables import StoredTable
 
 
@@ -109,20 +110,20 @@ class Comparison(Fragments):
             f"ORDER BY 1 LIMIT {EXAMPLES_MAX}"
         )
 
-    def count_absent(self, version: int) -> str:
+    def count_absent(self, sweep: Sweep) -> str:
         """Count the live rows that a finished sweep did not bring and should have."""
-        return f"SELECT count(*) {self._absent(version)}"
+        return f"SELECT count(*) {self._absent(sweep)}"
 
-    def absent_keys(self, version: int) -> str:
+    def absent_keys(self, sweep: Sweep) -> str:
         """Some of their keys."""
-        return f"SELECT {self._key_json('t')}::text {self._absent(version)} ORDER BY 1 LIMIT {EXAMPLES_MAX}"
+        return f"SELECT {self._key_json('t')}::text {self._absent(sweep)} ORDER BY 1 LIMIT {EXAMPLES_MAX}"
 
     # Parts.
 
-    def _absent(self, version: int) -> str:
-        start = moment_of_version(version)
+    def _absent(self, sweep: Sweep) -> str:
+        start = sweep.start
         conditions = [
-            f"{self._stored(DELETED_AT)} IS NULL",
+            f"{self._in_sweep('t', sweep)}{self._stored(DELETED_AT)} IS NULL",
             f"NOT EXISTS (SELECT FROM {self._heard} h WHERE h.key = {self._key_json('t')})",
         ]
         if self.shape.ordered:
@@ -195,9 +196,9 @@ class Verification:
         self._schema = schema
         self._hard_delete = hard_delete
         self._opened: psycopg.Connection[Any] | None = None
-        # By stream: its tables, the newest last, and the version of its finished sweep.
+        # By stream: its tables, the newest last, and its finished sweeps, one for each account.
         self._pairs: dict[str, list[Pair]] = {}
-        self._swept: dict[str, int] = {}
+        self._swept: dict[str, list[Sweep]] = {}
         self._is_whole = True
         self.report: Report | None = None
 
@@ -271,10 +272,13 @@ class Verification:
                 for statement in (pair.arrived.note_outcomes(), *pair.arrived.keep_unequal(pair.kept)):
                     self._session.execute(statement)
 
-    def activate(self, shape: TableShape, version: int) -> None:
+    def activate(self, shape: TableShape, sweep: Sweep) -> None:
         """Note that a sweep has brought everything there is."""
         self.ensure(shape)
-        self._swept[shape.stream] = version
+        self._swept[shape.stream] = [
+            *(each for each in self._swept.get(shape.stream, ()) if each.account != sweep.account),
+            sweep,
+        ]
 
     def commit(self, state: Mapping[str, Any] | None) -> None:
         """Nothing is to be committed."""
@@ -313,11 +317,10 @@ class Verification:
             for pair in pairs
             for key, outcome, columns in self._session.execute(pair.kept.examples())
         ]
-        if stream in self._swept:
-            version = self._swept[stream]
-            (absent,) = self._session.execute(last.count_absent(version)).fetchone() or (0,)
+        for sweep in self._swept.get(stream, ()):
+            (absent,) = self._session.execute(last.count_absent(sweep)).fetchone() or (0,)
             counts[SURPLUS] = counts.get(SURPLUS, 0) + absent
-            keys = self._session.execute(last.absent_keys(version)).fetchall()
+            keys = self._session.execute(last.absent_keys(sweep)).fetchall()
             examples += [Example(key=key, outcome=SURPLUS) for (key,) in keys]
         return StreamReport(
             stream=stream, counts=counts, examples=tuple(examples[:EXAMPLES_MAX]), is_swept=stream in self._swept

@@ -51,5 +51,6 @@ def state(value=None, *, account="acct_1", livemode=False, **bookmarks):
     }
 
 
-def activate(stream, version):
-    return {"type": "ACTIVATE_VERSION", "stream": stream, "version": version}
+def activate(stream, version, account=None):
+    message = {"type": "ACTIVATE_VERSION", "stream": stream, "version": version}
+    return message if account is None else message | {"stripe_account_id": account}

@@ -59,8 +59,8 @@ def test_they_go_within_their_account(load, rows, hard_delete):
         hard_delete=hard_delete,
     )  # fmt: skip
     still = [("acct_a", "cus_2"), ("acct_b", "cus_1"), ("acct_b", "cus_2")]
-    swept = [record("customer", stripe_account_id=a, id=i, as_of=101, version=SWEEP) for a, i in still]
-    load(*schemas, *swept, activate("customer", SWEEP), state(), hard_delete=hard_delete)
+    swept = record("customer", stripe_account_id="acct_a", id="cus_2", as_of=101, version=SWEEP)
+    load(*schemas, swept, activate("customer", SWEEP, "acct_a"), state(), hard_delete=hard_delete)
     live = "SELECT stripe_account_id, customer_id FROM stripe.card WHERE _sdc_deleted_at IS NULL ORDER BY 1, 2"
     assert rows(live) == still
 

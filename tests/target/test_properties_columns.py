@@ -157,8 +157,8 @@ state_values = st.recursive(
 def test_a_state_of_any_tap_is_read_and_its_moments_only_grow(value):
     identity_of(value)
     progress = NO_PROGRESS
-    for stream, bookmark in bookmarks_of(value).items():
+    for part, bookmark in bookmarks_of(value).items():
         before, progress = progress, progress.after(bookmark)
         assert all(progress.furthest[field] >= moment for field, moment in before.furthest.items())
         assert all(progress.furthest[field] >= moment for field, moment in moments_of(bookmark).items())
-        assert json.dumps(status_row(stream, progress))
+        assert json.dumps(status_row(part, progress))

@@ -8,6 +8,7 @@ from target_postgres_stripe.errors import OtherAccountError, OtherModeError, Sta
 from target_postgres_stripe.status import (
     NO_PROGRESS,
     Identity,
+    Part,
     announces_losses,
     begins_anew,
     bookmarks_of,
@@ -24,6 +25,7 @@ from target_postgres_stripe.status import (
 )
 
 EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+OURS = {"account": {"id": "acct_1", "livemode": False}}
 EARLY_TEXT, LATE_TEXT = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 
@@ -52,8 +54,13 @@ def test_a_state_of_another_tap_says_nothing_of_an_account(state):
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ({"bookmarks": {"charge": {"x": 1}}, "other": 1}, {"charge": {"x": 1}}),
-        ({"charge": {"x": 1}}, {"charge": {"x": 1}}),
+        ({"bookmarks": {"charge": {"x": 1}}, "other": 1}, {Part("charge"): {"x": 1}}),
+        ({"charge": {"x": 1}}, {Part("charge"): {"x": 1}}),
+        ({"accounts": {"x": 1}}, {Part("accounts"): {"x": 1}}),
+        (
+            {**OURS, "accounts": {"acct_1": {"bookmarks": {"charge": {"x": 1}}}, "acct_2": {"bookmarks": None}}},
+            {Part("charge", "acct_1"): {"x": 1}},
+        ),
         ({"bookmarks": None}, {}),
         ({"bookmarks": ["charge"]}, {}),
         ({}, {}),
@@ -93,7 +100,7 @@ def test_another_mode_does_not_fit_nor_does_another_account(live):
 
 
 def progress(**moments):
-    return {"charge": NO_PROGRESS.after(moments)}
+    return {Part("charge"): NO_PROGRESS.after(moments)}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +168,9 @@ def test_a_bookmark_of_any_shape_is_read(bookmark):
     assert not is_kept_by_events(bookmark)
     assert not announces_losses(bookmark)
     assert denied_reason(bookmark) is None
-    assert status_row("charge", NO_PROGRESS.after(bookmark)) == {
-        "stream": "charge", "bookmark": bookmark, "kept_by": None, "denied": None, "furthest": {},
+    assert status_row(Part("charge"), NO_PROGRESS.after(bookmark)) == {
+        "stream": "charge", "stripe_account_id": "", "bookmark": bookmark,
+        "kept_by": None, "denied": None, "furthest": {},
     }  # fmt: skip
 
 
@@ -213,8 +221,9 @@ def test_a_stream_is_denied_for_a_reason(denied, expected):
 def test_a_row_of_the_status_tells_the_bookmark_in_columns():
     bookmark = {"kept_by": "events", "listed_at": EARLY_TEXT, "denied": {"reason": "no permission"}}
     reached = NO_PROGRESS.after({"listed_at": LATE_TEXT}).after(bookmark)
-    assert status_row("charge", reached) == {
+    assert status_row(Part("charge", "acct_1"), reached) == {
         "stream": "charge",
+        "stripe_account_id": "acct_1",
         "bookmark": bookmark,
         "kept_by": "events",
         "denied": "no permission",
