@@ -38,6 +38,8 @@ from stripe_sandbox.writes import write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stripe_sandbox.platforms import Platform
+
 _VERSION: Final = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
 _SINGLETONS: Final = frozenset({"/v1/balance", "/v1/balance_settings", "/v1/tax/settings"})
 _COMPUTED: Final = frozenset(
@@ -67,14 +69,14 @@ class Api:
     Args:
         spec: The API.
         keys: The keys by their secrets.
-        connected: The accounts that keys may act for, by id. A key reaches those of which its own account has an
+        platform: Knows the accounts that keys may act for. A key reaches those of which its own account has an
             ``account`` object.
     """
 
-    def __init__(self, spec: Spec, keys: Mapping[str, Key], connected: Mapping[str, Account]) -> None:
+    def __init__(self, spec: Spec, keys: Mapping[str, Key], platform: Platform) -> None:
         self._spec = spec
         self._keys = keys
-        self._connected = connected
+        self._platform = platform
         self._routes: Routes[Operation] = Routes()
         self._replays = Replays()
         self._requests = 0
@@ -159,7 +161,7 @@ class Api:
         """The account that a request is about."""
         if connected is None or connected == key.account.id:
             return key.account
-        account = self._connected.get(connected)
+        account = self._platform.connected.get(connected)
         if account is None or key.account.store.get("account", connected) is None:
             raise _no_access(key, connected)
         return account
@@ -173,7 +175,7 @@ class Api:
             raise StripeError(403, _NO_PLATFORM, code="platform_account_required")
         if account.is_connected and other != account.id:
             raise _no_access(key, str(other))
-        if other in self._connected and key.account.store.get("account", str(other)) is None:
+        if other in self._platform.connected and key.account.store.get("account", str(other)) is None:
             raise _no_access(key, str(other))
 
     def _retrieve(
@@ -228,6 +230,8 @@ class Api:
         result = write(account, operation, values, params)
         if isinstance(result, Record):
             account.schedule(result)
+            if operation.path == "/v1/accounts" and account is self._platform.account:
+                self._platform.adopt(result)
         body = account.renderer.body(result, expand) if isinstance(result, Record) else result
         return Response(status=200, body=pretty(body))
 

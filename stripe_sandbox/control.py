@@ -16,8 +16,15 @@
 | ``POST delete`` ``{"object", "id"}`` | the same with the event that there is, as by the dashboard (of a price, say) |
 | ``POST change`` ``{"object", "id", "values"}`` | an object changes and no event says so |
 | ``POST history`` ``{"seed", "changes", "types", "silent", "seconds"}`` | a random history; answers what happened |
+| ``GET connected`` | the connected accounts: ``id`` and ``access``, whether the platform may act for them |
+| ``POST connected`` ``{"connect": 1}``, ``{"revoke": "acct_…"}``, ``{"restore": "acct_…"}`` | so many more join, one
+  takes the platform's access away, or gives it back; the platform's events tell |
 | ``POST events`` ``{"late_share", "late_seconds", "old_share", …}`` | how late events show and in which API versions:
   the fields of :class:`~stripe_sandbox.feed.FeedSettings`, and ``api_version``, the account's own |
+
+``account=acct_…``, in the query or the body, makes ``truth``, ``tick``, ``vanish``, ``delete``, ``change``, ``history``
+and ``events`` be about that connected account, also where the platform has no access to it. Without it they are about
+the platform's own account, but for ``tick``, which lets business go on in all.
 """
 
 from __future__ import annotations
@@ -59,11 +66,30 @@ class Controlled(Protocol):
     limit: RateLimit
     requests: RequestLog
 
+    @property
+    def connected(self) -> dict[str, Account]:
+        """The connected accounts by id."""
+
     def pass_time(self) -> bool:
         """Let happen what is due, for a moment; whether all of it has happened."""
 
-    def tick(self, days: int) -> None:
-        """Let business go on for so many days."""
+    def tick(self, days: int, account_id: str | None = None) -> None:
+        """Let business go on for so many days, in one account or in all."""
+
+    def account_of(self, account_id: str | None) -> Account:
+        """The platform's account (None) or a connected one."""
+
+    def reaches(self, account_id: str) -> bool:
+        """Whether the platform has access to a connected account."""
+
+    def connect(self, count: int = 1) -> list[Account]:
+        """So many more accounts join the platform."""
+
+    def revoke(self, account_id: str) -> None:
+        """Take the platform's access to an account away."""
+
+    def restore(self, account_id: str) -> None:
+        """Give access back that was revoked."""
 
 
 def answer(target: Controlled, request: Request) -> Response:
@@ -83,7 +109,7 @@ def answer(target: Controlled, request: Request) -> Response:
 
 def _truth(target: Controlled, given: Mapping[str, Any]) -> Response:
     types = [name for name in given.get("types", "").split(",") if name]
-    return Response(status=200, content_type="application/x-ndjson", chunks=truth_lines(target.account, types))
+    return Response(status=200, content_type="application/x-ndjson", chunks=truth_lines(_account(target, given), types))
 
 
 def _requests(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,36 +193,39 @@ def _until_caught_up(target: Controlled) -> Iterator[bytes]:
 
 
 def _tick(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
-    target.tick(int(given.get("days", 1)))
+    target.tick(int(given.get("days", 1)), given.get("account"))
     return {"now": target.account.now()}
 
 
 def _vanish(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
-    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    account = _account(target, given)
+    record = account.store.get(_needed(given, "object"), _needed(given, "id"))
     if record is None:
         raise SandboxError(f"There is no {given['object']} {given['id']} that could vanish.")
-    deletions.vanish(target.account, record)
+    deletions.vanish(account, record)
     return {"vanished": record.key}
 
 
 def _delete(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
-    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    account = _account(target, given)
+    record = account.store.get(_needed(given, "object"), _needed(given, "id"))
     if record is None:
         raise SandboxError(f"There is no {given['object']} {given['id']} to delete.")
-    return deletions.delete(target.account, record)
+    return deletions.delete(account, record)
 
 
 def _change(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
-    record = target.account.store.get(_needed(given, "object"), _needed(given, "id"))
+    account = _account(target, given)
+    record = account.store.get(_needed(given, "object"), _needed(given, "id"))
     if record is None:
         raise SandboxError(f"There is no {given['object']} {given['id']} to change.")
-    target.account.change(record, _needed(given, "values"), verb=None)
-    return target.account.renderer.body(record)
+    account.change(record, _needed(given, "values"), verb=None)
+    return account.renderer.body(record)
 
 
 def _history(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
     changes = run_history(
-        target.account,
+        _account(target, given),
         seed=int(_needed(given, "seed")),
         changes=int(given.get("changes", 100)),
         types=given.get("types", ()),
@@ -207,14 +236,34 @@ def _history(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _events(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
-    account = target.account
+    account = _account(target, given)
     account.api_version = str(given.get("api_version", account.api_version))
-    wanted = {name: value for name, value in given.items() if name != "api_version"}
+    wanted = {name: value for name, value in given.items() if name not in ("api_version", "account")}
     account.feed = msgspec.convert({**asdict(account.feed), **wanted}, type=FeedSettings)
     unknown = wanted.keys() - asdict(account.feed).keys()
     if unknown:
         raise SandboxError(f"The feed has no {sorted(unknown)}, but: {', '.join(asdict(account.feed))}.")
     return {"api_version": account.api_version, **asdict(account.feed)}
+
+
+def _show_connected(target: Controlled, _given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"accounts": [{"id": key, "access": target.reaches(key)} for key in target.connected]}
+
+
+def _change_connected(target: Controlled, given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = given.keys() - {"connect", "revoke", "restore"}
+    if unknown or not given:
+        raise SandboxError("The request has 'connect' (how many), 'revoke' or 'restore' (an id of an account).")
+    if "revoke" in given:
+        target.revoke(str(given["revoke"]))
+    if "restore" in given:
+        target.restore(str(given["restore"]))
+    joined = target.connect(int(given.get("connect", 0)))
+    return {"connected": [account.id for account in joined], **_show_connected(target, given)}
+
+
+def _account(target: Controlled, given: Mapping[str, Any]) -> Account:
+    return target.account_of(given.get("account"))
 
 
 def _needed(given: Mapping[str, Any], name: str) -> Any:
@@ -241,4 +290,6 @@ _ACTIONS: Mapping[tuple[str, str], Callable[[Controlled, Mapping[str, Any]], Res
     ("POST", "change"): _change,
     ("POST", "history"): _history,
     ("POST", "events"): _events,
+    ("GET", "connected"): _show_connected,
+    ("POST", "connected"): _change_connected,
 }

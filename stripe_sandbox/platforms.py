@@ -54,12 +54,15 @@ class Platform:
         self.left: dict[str, list[Record]] = {}
         """What the platform's store had of the accounts that left, deepest first."""
 
-    def add(self) -> Account:
-        """One more connected account: empty, and not yet known to the platform's store."""
+    def add(self, account_id: str | None = None) -> Account:
+        """One more connected account: empty, and not yet known to the platform's store.
+
+        ``account_id`` is its id where it has one already.
+        """
         seed, number = self.account.seed, len(self.connected)
         account = Account(
             self.account.spec,
-            account_id=f"acct_1{token(seed, 'connected', number, length=16)}",
+            account_id=account_id or f"acct_1{token(seed, 'connected', number, length=16)}",
             seed=connected_seed(seed, number),
             clock=self.account.clock,
             is_connected=True,
@@ -70,6 +73,16 @@ class Platform:
     def reaches(self, account_id: str) -> bool:
         """Whether the platform has access to a connected account."""
         return self.account.store.get("account", account_id) is not None
+
+    def adopt(self, record: Record) -> Account:
+        """An account that the platform made by ``POST /v1/accounts``, from the object that its store has of it."""
+        account = self.add(record.key)
+        own_objects(account)
+        own = account.store.get("account", account.id)
+        if own is not None:
+            account.change(own, record.body, verb=None)
+        open_books(account)
+        return account
 
     def fill(self, account: Account, kind: str, *, until: int) -> None:
         """Fill a new connected account as its kind says: demo, full or empty. The clock ends at ``until``."""

@@ -23,6 +23,7 @@ class LoggedRequest:
     status: int
     at: float
     key_last4: str
+    account: str | None  # what Stripe-Account named
 
 
 class RequestLog:

@@ -56,7 +56,7 @@ class Service:
         seed: Decides everything that looks random.
         scale: For ``full``: multiplies how many objects there are.
         most: For ``full``: the most objects of a type that belong to no other object; None for no limit.
-        bulk: How many virtual objects of a type there are, such as ``{"charge": 1_000_000}``.
+        bulk: How many virtual objects of a type the platform's account has, such as ``{"charge": 1_000_000}``.
         restricted_keys: Restricted keys and what they may read, such as ``{"rk_test_x": "customer,event"}``.
         now: Where the account's clock starts, and stands; without it, it is the real time.
         state_file: Where the account is loaded from, if there is such a file, and saved to.
@@ -98,7 +98,7 @@ class Service:
             **{secret: restricted(secret, names, self.account) for secret, names in (restricted_keys or {}).items()},
         }
         self.platform = Platform(self.account)
-        self.api = Api(spec, self.keys, self.platform.connected)
+        self.api = Api(spec, self.keys, self.platform)
         self.faults = Faults(random=Random(token(seed, "faults")))
         self.limit = RateLimit()
         self.requests = RequestLog()
@@ -115,14 +115,22 @@ class Service:
         return self.platform.connected
 
     def connect(self, count: int = 1) -> list[Account]:
-        """So many more accounts join the platform, and its events tell of it; they are filled as the others."""
-        if not 0 <= len(self.connected) + count <= MAX_CONNECTED:
-            raise SandboxError(f"There may be {MAX_CONNECTED} connected accounts at most.")
+        """So many more accounts join the platform, and its events tell of it; they are filled as the others.
+
+        Raises:
+            SandboxError: There would be too many.
+        """
+        if not 0 <= count <= MAX_CONNECTED - len(self.connected):
+            raise SandboxError(f"So many accounts cannot join ({count}): there may be {MAX_CONNECTED} at most.")
         with self.account.clock.away():
             joined = self._add_connected(count, until=self.account.now())
         for account in joined:
             self.platform.join(account, announced=True)
         return joined
+
+    def reaches(self, account_id: str) -> bool:
+        """Whether the platform has access to a connected account."""
+        return self.platform.reaches(account_id)
 
     def revoke(self, account_id: str) -> None:
         """Take the platform's access to a connected account away: 403 from now on.
@@ -174,6 +182,7 @@ class Service:
                 status=0 if exchange.delivery is Delivery.RESET else exchange.response.status,
                 at=time.time(),
                 key_last4=request.headers.get("authorization", "")[-4:],
+                account=request.headers.get("stripe-account"),
             )
         )
         return exchange

@@ -51,6 +51,7 @@ class SavedAccount:
     test_agendas: dict[str, tuple[int, list[tuple[int, str, str]]]] = field(default_factory=dict)
     connected: list[SavedAccount] = field(default_factory=list)
     left: dict[str, list[SavedRecord]] = field(default_factory=dict)
+    id: str | None = None  # of a connected account
 
 
 def save(platform: Platform, path: Path, *, kind: str) -> None:
@@ -60,7 +61,7 @@ def save(platform: Platform, path: Path, *, kind: str) -> None:
     """
     saved = replace(
         _saved(platform.account, kind),
-        connected=[_saved(account, kind) for account in platform.connected.values()],
+        connected=[replace(_saved(each, kind), id=key) for key, each in platform.connected.items()],
         left={account_id: [_saved_record(each) for each in records] for account_id, records in platform.left.items()},
     )
     temporary = path.with_name(path.name + ".part")
@@ -110,7 +111,7 @@ def load(platform: Platform, path: Path, *, kind: str) -> SavedAccount:
         )
     _fill(platform.account, saved)
     for each in saved.connected:
-        _fill(platform.add(), each)
+        _fill(platform.add(each.id), each)
     platform.left = {account_id: [_record(each) for each in records] for account_id, records in saved.left.items()}
     return saved
 
