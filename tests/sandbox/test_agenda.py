@@ -73,3 +73,34 @@ def test_a_clock_runs_as_fast_as_it_is_told_from_where_it_stands() -> None:
     assert clock.now() == 1_075
     with pytest.raises(SandboxError, match="above 0, not 0"):
         clock.run_at(0)
+
+
+@given(st.lists(moments), st.lists(moments))
+def test_when_the_next_entry_happens_is_told_beforehand(noted: list[int], turns: list[int]) -> None:
+    """Also where the clock is moved back, and where a second is full."""
+    agenda = Agenda(0)
+    for number, moment in enumerate(noted):
+        agenda.note(moment, "thing", str(number))
+        for extra in range(PER_SECOND * (number == 0)):
+            agenda.note(moment, "crowd", str(extra))
+    for until in turns:
+        told = agenda.next_at(until)
+        entry = agenda.take(until)
+        assert (entry is None) == (told is None)
+        assert told is None or told == agenda.moment
+        taken(agenda, until)
+
+
+def test_what_is_done_to_a_clock_while_it_is_away_counts_for_nothing_afterwards() -> None:
+    real = 1_000.0
+    running, standing = Clock(real=lambda: real), Clock(5, real=lambda: real)
+    running.run_at(10)
+    standing.hold(3)
+    for clock, shown, target in ((running, 1_000, 1_000), (standing, 3, 5)):
+        with clock.away():
+            assert clock.now() == clock.target() == shown
+            clock.stop_at(7)
+            clock.hold(6)
+        assert (clock.now(), clock.target()) == (shown, target)
+    real += 2
+    assert (running.now(), standing.now()) == (1_020, 3)

@@ -39,12 +39,29 @@ def test_it_says_where_it_listens_and_saves_its_state_at_the_end(tmp_path: Path)
     assert names == [["A"], ["B", "A"]]
 
 
+def test_it_connects_as_many_accounts_as_it_is_told(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    arguments = ["--account", "empty", "--connected-accounts", "3", "--port-file", str(port_file)]
+    headers = {"Authorization": "Bearer sk_test_sandbox"}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        url = f"http://127.0.0.1:{port_file.read_text().strip()}"
+        listed = requests.get(f"{url}/v1/accounts", headers=headers, timeout=TIMEOUT_SECONDS).json()["data"]
+        acting = headers | {"Stripe-Account": listed[0]["id"]}
+        own = requests.get(f"{url}/v1/account", headers=acting, timeout=TIMEOUT_SECONDS).json()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_SECONDS) == 0
+    assert (len(listed), own["id"]) == (3, listed[0]["id"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--bulk", "charge"], "'charge' is not of the form NAME=VALUE."),
         (["--bulk", "charge=many"], "is to be a whole number"),
         (["--restricted", "rk_test_x=nonsense"], "'nonsense', which is no object type"),
+        (["--connected-accounts", "-1"], "connected accounts, not -1"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_code_1(
