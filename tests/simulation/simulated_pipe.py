@@ -111,14 +111,14 @@ class SimulatedTap(TapStripeEvents):
     """The tap on a simulated network and clock, with only those streams that are selected."""
 
     def __init__(self, stripe: SimulatedStripe, pipe: Pipe, selected: frozenset[str], **options: Any) -> None:
-        self._selected = selected
+        self._types = selected
         self.clock = stripe.agenda
         self.client_class = lambda **settings: SimulatedClient(stripe, **settings)  # type: ignore[assignment]
         super().__init__(message_writer=MessageWriter(pipe), **options)
 
     def discover_streams(self) -> list[StripeStream]:
         """Those that are selected: the others only cost time."""
-        return [StripeStream(self, STRIPE_OBJECTS[name]) for name in sorted(self._selected)]
+        return [StripeStream(self, STRIPE_OBJECTS[name]) for name in sorted(self._types)]
 
     def _setup_signal_handlers(self) -> None:
         """None: the simulation calls what a signal would."""
