@@ -79,6 +79,12 @@ def pricing_of(price: Record | None) -> Body | None:
     }
 
 
+def price_named_by(account: Account, item: Record) -> Record | None:
+    """The price that an invoice item is charged by, also one that is gone; None for an amount of its own."""
+    details = (item.body["pricing"] or {}).get("price_details")
+    return account.store.last_known("price", details["price"]) if details else None
+
+
 def add_line(
     account: Account,
     invoice: Record,
@@ -138,13 +144,12 @@ def add_item_line(account: Account, invoice: Record, item: Record) -> None:
         "proration_details": None,
         "subscription": None,
     }
-    pricing = item.body["pricing"]
     add_line(
         account,
         invoice,
         amount=item.body["amount"],
         description=item.body["description"] or "",
-        price=account.store.get("price", pricing["price_details"]["price"]) if pricing is not None else None,
+        price=price_named_by(account, item),
         quantity=item.body["quantity"],
         period=(item.body["period"]["start"], item.body["period"]["end"]),
         parent={"invoice_item_details": details, "type": "invoice_item_details"},

@@ -22,6 +22,7 @@ from stripe_sandbox.invoices import (
     DRAFT_SECONDS,
     discount_shares,
     pending_items,
+    price_named_by,
     pricing_of,
     subscription_parent,
     tax,
@@ -305,7 +306,6 @@ def _item_line(account: Account, item: Record) -> Body:
         "subscription": None,
     }
     parent = {"invoice_item_details": details, "subscription_item_details": None, "type": "invoice_item_details"}
-    pricing = item.body["pricing"]
     return _line(
         account,
         f"il_tmp_{item.key}",
@@ -317,7 +317,7 @@ def _item_line(account: Account, item: Record) -> Body:
             "period": item.body["period"],
             "quantity": item.body["quantity"],
         },
-        account.store.last_known("price", pricing["price_details"]["price"]) if pricing is not None else None,
+        price_named_by(account, item),
     )
 
 

@@ -133,7 +133,8 @@ class _Speaker(logging.Filter):
 
 
 _speaker = _Speaker()
-_logger.addFilter(_speaker)
+for _name in ("", ".backfill", ".client", ".feed", ".gather", ".upcoming"):  # a logger's filter is not its children's
+    logging.getLogger(_logger.name + _name).addFilter(_speaker)
 
 
 class AccountsRun:
@@ -470,9 +471,7 @@ class AccountsRun:
                 self._deny(account, bookmarks, answer.refusal)
                 yield Checkpoint()
                 return
-        if not self._streams - bookmarks.streams_denied():
-            for stream in self._streams:  # there was no access, maybe; there is now
-                bookmarks.try_again(stream)
+        bookmarks.reopen()
         share = self._requests_per_second * _POLL_SHARE
         yield from self._make_run(bookmarks, flight, len(self._joined) / share).steps
 
@@ -480,9 +479,7 @@ class AccountsRun:
         """Note that the key has no access to an account: all its streams are refused."""
         self._refused.add(account)
         reason = refusal.message.rstrip(".")
-        bookmarks.select(self._streams)
-        for stream in self._streams:
-            bookmarks.deny(stream, reason, self._client.stripe_clock.second())
+        bookmarks.close(self._streams, reason, self._client.stripe_clock.second())
         _logger.warning("Not read: Stripe says: %s.", reason)
 
 

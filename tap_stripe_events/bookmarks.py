@@ -1,7 +1,8 @@
 """The Singer state of the tap, and the only place that knows its keys.
 
     {"account": {"id": "acct_…", "livemode": false,
-                 "known_by": {"charge": "ch_…"}},          objects by which it is known again
+                 "known_by": {"charge": "ch_…"},           objects by which it is known again
+                 "closed": "…"},                           why a platform's key has no access to it any more
      "written_at": "2026-11-24T08:20:00.123Z",             when this state was written; it only grows
      "polled_at": "2026-11-24T08:20:00Z",                  when the feed was last read
      "api_version": "2026-10-28.endive",                   the version that the rows are in
@@ -471,6 +472,26 @@ class Bookmarks:
         self._end_listing(stream)
         for key in ("not_read", "lacked"):
             bookmark.pop(key, None)
+
+    def close(self, streams: Collection[str], reason: str, second: int) -> None:
+        """Note that the key has no access to the account: all that is selected is refused.
+
+        Args:
+            streams: What is selected.
+            reason: Stripe's reason.
+            second: Now, on Stripe's clock.
+        """
+        self.select(streams)
+        self._state["account"]["closed"] = reason
+        for stream in streams:
+            self.deny(stream, reason, second)
+
+    def reopen(self) -> None:
+        """Note that the key has access to the account, again if it had lost it: each stream goes on where it was."""
+        reason = self._state["account"].pop("closed", None)
+        for stream in self.streams_denied():
+            if self.denied(stream) == reason:
+                self.allow(stream)
 
     def allow(self, stream: str) -> None:
         """Note that Stripe lets the stream be read."""

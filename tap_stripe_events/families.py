@@ -94,6 +94,12 @@ def _roots_of(name: str, path: tuple[str, ...], *, optional: bool) -> Iterator[S
             yield from _roots_of(owner, (*path, name), optional=optional)
 
 
+@cache
+def only_of_connected() -> frozenset[str]:
+    """Return the object types that are listed of connected accounts, and not of one's own."""
+    return frozenset(name for each in STRIPE_LISTS if each.parent == "account" for name in each.objects)
+
+
 def needed_roots(names: Collection[str]) -> tuple[StripeList, ...]:
     """Return the root lists to read for these object types, in the order of the table."""
     needed = {each for name in names for each in roots_of(name)}

@@ -37,7 +37,7 @@ from tap_stripe_events.announced import (
 from tap_stripe_events.changes import Change, StripeJson
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
-from tap_stripe_events.families import list_paths, root_lists
+from tap_stripe_events.families import list_paths, only_of_connected, root_lists
 from tap_stripe_events.fold import Announcement, Folded, Identity, Lookback
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
@@ -445,6 +445,8 @@ class Feed:
             self._log_without_row(event, found[0] if found else "nothing known")
             stretch.names.update(found[:1] if found else ())  # it may hint at a list all the same
             return
+        if self._is_own_accounts(*found):
+            return
         announced = announcement(event, *found)
         if announced is None:
             return
@@ -458,6 +460,14 @@ class Feed:
         stretch.newest[announced.identity] = max(newest, announced.created)
         # Of what is not the newest, only that it happened is of use: the payloads of a busy hour would fill the memory.
         stretch.new.append(replace(announced, json={}) if announced.created < newest else announced)
+
+    def _is_own_accounts(self, name: str, json_object: StripeJson) -> bool:
+        """Whether an object is one's own account's, and of a type that is listed of connected ones only.
+
+        Its row would be there from one event to the next listing.
+        """
+        own = self._account_id is not None and json_object.get("account") == self._account_id
+        return own and name in only_of_connected()
 
     def _log_without_row(self, event: StripeJson, name: str) -> None:
         kind = f"{str(event.get('type'))[:80]} ({name[:60]})"

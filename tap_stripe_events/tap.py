@@ -301,7 +301,7 @@ class TapStripeEvents(Tap):
                     bookmarks=self._bookmarks,
                     own_id=bookmarks.account_id,
                     wanted=self.wanted_accounts,
-                    streams=self._selected(),
+                    streams=self._selected_streams(),
                     make_run=lambda own, flight, poll_seconds: self._run_of(
                         own, wished=wishes.listener(), flight=flight, poll_seconds=poll_seconds
                     ),
@@ -311,7 +311,7 @@ class TapStripeEvents(Tap):
                 )
         return self._run
 
-    def _selected(self) -> list[str]:
+    def _selected_streams(self) -> list[str]:
         """Return the selected streams.
 
         Raises:
@@ -331,7 +331,7 @@ class TapStripeEvents(Tap):
         poll_seconds: float = 0.0,
     ) -> Run:
         """Return the run of one account."""
-        streams, selected = names_by_stream(), self._selected()
+        streams, selected = names_by_stream(), self._selected_streams()
         return Run(
             client=self.client,
             bookmarks=bookmarks,

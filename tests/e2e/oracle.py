@@ -255,6 +255,11 @@ def _of_nobody(each: StripeObject, _: Any, own: str) -> bool:
     return not each.body.get("customer") and each.body.get("account") in {None, own}
 
 
+def _of_oneself(each: StripeObject, _: Any, own: str) -> bool:
+    """Of one's own account, of which that is not listed; of a connected one it is, in the platform's lists."""
+    return bool(each.body["account"] == own)
+
+
 def _closed_and_unnamed(each: StripeObject, everything: Mapping[tuple[str, str], StripeObject], _: str) -> bool:
     named = {other.body.get("review") for other in everything.values() if other.object == "charge"}
     return not each.body["open"] and each.key not in named
@@ -268,8 +273,10 @@ HIDDEN: Mapping[str, Callable[[StripeObject, Mapping[tuple[str, str], StripeObje
     "apps.secret": lambda each, *_: each.body["scope"]["type"] == "user",
     "bank_account": _of_nobody,
     "billing.meter_event_summary": _never,
+    "capability": _of_oneself,
     "card": _of_nobody,
     "payment_method": _unattached,
+    "person": _of_oneself,
     "price": lambda each, *_: bool(each.facts.get("inline")),
     "review": _closed_and_unnamed,
     "source": _unattached,

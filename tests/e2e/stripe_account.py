@@ -26,13 +26,30 @@ SHOWN_ON_REQUEST = {"plan": ("tiers",), "price": ("currency_options", "tiers")}
 
 
 class StripeAccount:
-    """One sandbox and a client of it."""
+    """One sandbox and a client of it.
 
-    def __init__(self, sandbox: Sandbox, http: Http) -> None:
+    Args:
+        sandbox: The sandbox.
+        http: The client.
+        connected: The connected account that this is; None: the key's own.
+    """
+
+    def __init__(self, sandbox: Sandbox, http: Http, connected: str | None = None) -> None:
         self.url = sandbox.url
-        self.id = sandbox.account.id
+        self.id = connected or sandbox.account.id
+        self._sandbox = sandbox
         self._http = http
-        self.control = http.control
+        self._about = {} if connected is None else {"account": connected}
+        self._headers = {} if connected is None else {"Stripe-Account": connected}
+
+    def control(self, name: str, **given: Any) -> Any:
+        """Do something to the sandbox that is about this account."""
+        return self._http.control(name, **given, **self._about)
+
+    @property
+    def connected(self) -> list[StripeAccount]:
+        """The accounts that are connected to this one."""
+        return [StripeAccount(self._sandbox, self._http, each) for each in self._sandbox.connected]
 
     def truth(self) -> list[StripeObject]:
         """Every object that is really there, with the fields that are shown on request."""
@@ -40,7 +57,7 @@ class StripeAccount:
 
     def lines(self, *types: str) -> Iterable[bytes]:
         """The truth as the sandbox tells it, of all types or of some."""
-        return self._http.get("/_sandbox/truth", {"types": ",".join(types)}).iter_lines()
+        return self._http.get("/_sandbox/truth", {"types": ",".join(types), **self._about}).iter_lines()
 
     def expectation(self) -> Expectation:
         """What Postgres must hold."""
@@ -66,23 +83,23 @@ class StripeAccount:
 
     def create(self, path: str, **values: Any) -> dict[str, Any]:
         """Create an object through the API."""
-        answer = self._http.post(path, values)
+        answer = self._http.post(path, values, headers=self._headers)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
 
     def delete(self, path: str) -> None:
         """Delete an object through the API."""
-        answer = self._http.request("DELETE", path)
+        answer = self._http.request("DELETE", path, headers=self._headers)
         assert answer.status_code == HTTPStatus.OK, answer.text
 
     def let_time_pass(self, seconds: int = 3_600) -> None:
         """Move the account's clock on, so that the next run is a later one."""
-        self.control("clock", advance=seconds)
+        self._http.control("clock", advance=seconds)
 
     def fault(self, kind: str, **options: Any) -> None:
         """Make requests go wrong."""
-        self.control("faults", kind=kind, **options)
+        self._http.control("faults", kind=kind, **options)
 
     def clear_faults(self) -> list[int]:
         """Let nothing go wrong any more; returns how many more requests each fault would have hit."""
@@ -92,7 +109,7 @@ class StripeAccount:
 
     def forget_requests(self) -> None:
         """Start a new request log."""
-        self.control("requests/reset")
+        self._http.control("requests/reset")
 
     def requests(self) -> list[dict[str, Any]]:
         """Every request since, oldest first."""
@@ -105,7 +122,7 @@ class StripeAccount:
         fields = SHOWN_ON_REQUEST.get(each.object)
         if not fields:
             return each
-        answer = self._http.get(f"/v1/{each.object}s/{each.key}", {"expand[]": list(fields)})
+        answer = self._http.get(f"/v1/{each.object}s/{each.key}", {"expand[]": list(fields)}, headers=self._headers)
         assert answer.status_code == HTTPStatus.OK, answer.text
         shown = json.loads(answer.content, parse_float=Decimal)
         return replace(each, body={**each.body, **{name: shown[name] for name in fields if name in shown}})
