@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo run test simulate fuzz soak foreign airflow check format mutate generate erd psql stop clean
+.PHONY: help install demo run test simulate fuzz soak foreign airflow check format mutate generate erd psql stop clean bench bench-ci
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ foreign: $(INSTALLED)  ## try it against other people's software from npm and Py
 airflow: $(INSTALLED)  ## the schedules as DAGs in a real Airflow, which it installs in an environment of its own
 	$(BIN)/python scripts/airflow.py
 	$(BIN)/python -m pytest -m airflow tests/orchestrate
+
+bench: $(INSTALLED)  ## how fast it is, against others: make bench WORK=copy SCALE=0.1 ROUNDS=3
+	$(BIN)/python -m benchmarks --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3) $(WORK)
 
 check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

@@ -1,0 +1,12 @@
+"""All works by name. A new one is written in a module ``work_…`` and named here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import work_target
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Work
+
+WORKS: dict[str, Work] = {work.name: work for work in (*work_target.WORKS,)}
