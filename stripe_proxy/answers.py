@@ -52,6 +52,7 @@ class Answered:
         began: The second in which the request began, on Stripe's clock.
         body: Its JSON; floats are `Decimal`.
         secrets: It may hold what must not be stored.
+        account_id: The account that it is about; None if that is not known.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Answered:
     began: int
     body: Any
     secrets: bool = True
+    account_id: str | None = None
 
     @property
     def is_read(self) -> bool:

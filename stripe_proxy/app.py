@@ -14,13 +14,13 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 
 from stripe_proxy.answers import answered, may_hold_objects
-from stripe_proxy.callers import Account, Callers
+from stripe_proxy.callers import Callers, Relation
 from stripe_proxy.errors import CallerGoneError, FailedError, ForwardError, NotAppliedError, UnknownHostError
 from stripe_proxy.forward import Upstream, beginning, error_body, header, plain, to_caller
 from stripe_proxy.pages import Pages, Reply
@@ -250,8 +250,8 @@ class App:
         """
         text = plain(content, header(headers, b"content-encoding"))
         sync = await self._whose()
-        whose = await self._callers.account(passed.headers, sync)
-        if whose is Account.OTHER:
+        subject = await self._callers.subject(passed.headers, sync)
+        if subject.relation is Relation.OTHER:
             return
         found = answered(
             text,
@@ -261,11 +261,11 @@ class App:
             form=form,
             status=status,
             version=header(headers, b"stripe-version"),
-            replayed=header(headers, b"idempotent-replayed") == "true" or whose is Account.UNKNOWN,
+            replayed=header(headers, b"idempotent-replayed") == "true" or subject.relation is Relation.UNKNOWN,
             dated=dated if dated is not None else self._stripe_clock.second(),
             began=began,
         )
-        await self._apply(found, sync)
+        await self._apply(replace(found, account_id=subject.account_id), sync)
 
     async def _apply(self, found: Answered, sync: Sync, *, tries: int = 0) -> None:
         """Have in Postgres what an answer says.
@@ -273,10 +273,13 @@ class App:
         Raises:
             NotAppliedError, TapError: It is not there.
         """
+        account = found.account_id or sync.account_id
         writes = Writes(
             client=await self._own_client(sync),
             api_version=self._settings.api_version,
-            account_id=sync.account_id or "self",
+            account_id=account or "self",
+            connected=None if account == sync.account_id else account,
+            several=bool(sync.accounts),
             selected=stored_types(sync.streams),
         )
         changes = await asyncio.get_running_loop().run_in_executor(self._threads, writes.changes, found)

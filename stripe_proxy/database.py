@@ -22,12 +22,14 @@ class Sync:
         account_id: The Stripe account; None if the sync's key may not know it.
         livemode: Whether the account is read in live mode.
         streams: The streams that it has bookmarks of.
+        accounts: The accounts whose rows the tables tell apart; none: all rows are the one account's.
     """
 
     id: str
     account_id: str | None
     livemode: bool
     streams: frozenset[str]
+    accounts: frozenset[str] = frozenset()
 
 
 class Database:
@@ -68,8 +70,14 @@ class Database:
         found = connection.execute(f"SELECT id, account_id, livemode FROM {quoted(self.schema)}._sync").fetchone()
         if found is None or found[2] is None:
             return None
-        streams = frozenset(part.stream for part in status.stored_progress(connection, self.schema))
-        return Sync(id=str(found[0]), account_id=found[1], livemode=found[2], streams=streams)
+        parts = status.stored_progress(connection, self.schema)
+        return Sync(
+            id=str(found[0]),
+            account_id=found[1],
+            livemode=found[2],
+            streams=frozenset(part.stream for part in parts),
+            accounts=frozenset(part.account for part in parts if part.account),
+        )
 
     def close(self) -> None:
         """End the session."""

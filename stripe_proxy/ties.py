@@ -22,7 +22,7 @@ class Ties:
     """Remembers answers until their objects are to be read again. One thread."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], tuple[float, int, Answered]] = {}
+        self._waiting: dict[tuple[str | None, str, str], tuple[float, int, Answered]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -32,7 +32,7 @@ class Ties:
         first = next(told(answered), None)
         if answered.is_read or first is None or tries >= TRIES:
             return
-        self._waiting[first.name, str(first.json.get("id"))] = (now + SECONDS, tries, answered)
+        self._waiting[answered.account_id, first.name, str(first.json.get("id"))] = (now + SECONDS, tries, answered)
 
     def due(self, now: float) -> Iterator[tuple[Answered, int]]:
         """Take out the answers that are due, as such that are not believed, and how often each was tried."""

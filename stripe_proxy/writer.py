@@ -20,9 +20,9 @@ import msgspec
 
 from stripe_proxy.errors import NotAppliedError
 from tap_stripe_events import changes
+from tap_stripe_events.changes import ACCOUNT_ID
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import names_by_stream
-from tap_stripe_events.object_table import STRIPE_OBJECTS
 from target_postgres_stripe.batch import Batch
 from target_postgres_stripe.columns import TableShape, table_shape
 from target_postgres_stripe.errors import TargetError
@@ -134,22 +134,24 @@ class Transactions:
         for number, (job, change) in enumerate(found):
             rows.setdefault(change.stream, []).append((job, _row(change, number, now)))
         tied: set[int] = set()
+        several = any(ACCOUNT_ID in change.record for _, change in found)
         for stream, of_stream in rows.items():
-            self._loader.announce(_shape(stream))
+            shape = _shape(stream, several=several)
+            self._loader.announce(shape)
             dated = [(job, row) for job, row in of_stream if jobs[job].on_tie is not None and not row.fills_gap]
             if dated:
-                tied |= self._tied(stream, dated)
+                tied |= self._tied(shape, dated)
             batch = Batch()
             for _, row in of_stream:
                 batch.add(row)
-            self._loader.stage(_shape(stream), batch)
+            self._loader.stage(shape, batch)
         self._loader.commit(None)
         return tied
 
-    def _tied(self, stream: str, rows: Sequence[tuple[int, Row]]) -> set[int]:
+    def _tied(self, shape: TableShape, rows: Sequence[tuple[int, Row]]) -> set[int]:
         """Return the jobs with a row that is as of the very moment of what is stored, or of another job's."""
         assert self._loader is not None  # noqa: S101 - called in a transaction
-        known = self._loader.tied(_shape(stream), [row for _, row in rows])
+        known = self._loader.tied(shape, [row for _, row in rows])
         of_moment: dict[tuple[tuple[str, ...], str | None], set[int]] = {}
         for job, row in rows:
             of_moment.setdefault((row.key, row.as_of), set()).add(job)
@@ -249,7 +251,7 @@ def _row(change: Change, number: int, now: int) -> Row:
     """
     text, _ = storable(_encoder.encode(change.record))
     try:
-        return _reader(change.stream).read(
+        return _reader(change.stream, several=ACCOUNT_ID in change.record).read(
             msgspec.Raw(text), number=number, segment=0, version=None, extracted_at=None, sequence=now
         )
     except WrongValueError as wrong:
@@ -257,15 +259,16 @@ def _row(change: Change, number: int, now: int) -> Row:
 
 
 @cache
-def _shape(stream: str) -> TableShape:
+def _shape(stream: str, *, several: bool) -> TableShape:
     """Return the table of a stream, as the target makes it of the tap's SCHEMA."""
     name = names_by_stream()[stream]
-    return table_shape(stream, changes.singer_schema(name), STRIPE_OBJECTS[name].key, metadata=True)
+    schema, key = changes.singer_schema(name, several=several), changes.stream_key(name, several=several)
+    return table_shape(stream, schema, key, metadata=True)
 
 
 @cache
-def _reader(stream: str) -> RowReader:
-    return RowReader(_shape(stream))
+def _reader(stream: str, *, several: bool) -> RowReader:
+    return RowReader(_shape(stream, several=several))
 
 
 def _in_short(error: Exception) -> str:

@@ -6,7 +6,7 @@ answer does. Child lists that would have to be asked for are left to the feed.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -42,6 +42,8 @@ class Writes:
         client: The way to Stripe with the sync's own key; None if there is none.
         api_version: The version that rows are in.
         account_id: The account.
+        connected: The account again, if it is connected to the key's own; else None.
+        several: Whether rows say whose they are.
         selected: The object types that have tables.
     """
 
@@ -49,6 +51,8 @@ class Writes:
     api_version: str
     account_id: str
     selected: frozenset[str]
+    connected: str | None = None
+    several: bool = False
 
     def changes(self, answered: Answered) -> list[Change]:
         """Return what an answer changes; may read from Stripe.
@@ -61,7 +65,11 @@ class Writes:
         lacking = answered.is_list and any(_lacks(each) for each in found if each.is_own)
         if found and answered.is_read and (lacking or not self._is_of_now(answered)):
             found, answered = self._read_as_before(answered)
-        return [change for each in _once(found) for change in self._changes(answered, each)]
+        changed = [change for each in _once(found) for change in self._changes(answered, each)]
+        if self.several:
+            for change in changed:
+                change.record[changes.ACCOUNT_ID] = self.account_id
+        return changed
 
     def _changes(self, answered: Answered, each: Told) -> Iterator[Change]:
         whole = self._is_of_now(answered) and not _lacks(each)
@@ -136,7 +144,7 @@ class Writes:
     def _get(self, request: Request) -> Answer:
         if self.client is None:
             raise NotAppliedError(reason="it has to be read again, and the proxy has no api_key of its own")
-        answer = self.client.get(request)
+        answer = self.client.get(replace(request, account=self.connected))
         if answer.verdict not in {Verdict.TAKE, Verdict.GONE}:
             raise NotAppliedError(reason=f"the sync's key may not read {request.endpoint}")
         return answer

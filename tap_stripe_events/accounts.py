@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tap_stripe_events.bookmarks import AccountsBookmarks, Bookmarks
+from tap_stripe_events.changes import ACCOUNT_ID
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import (
@@ -29,14 +30,13 @@ from tap_stripe_events.errors import (
     TapError,
     WrongSettingError,
 )
+from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.keys import without_keys
 from tap_stripe_events.limits import Refusal, Verdict
 from tap_stripe_events.listing import Activate
+from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.sync import CaughtUp, Checkpoint, Delivery, Pause, Run, Steps, Taken, advance
-
-ACCOUNT_ID = "stripe_account_id"
-"""The property that says whose a record is; it leads every key."""
 
 _ID = re.compile(r"acct_[A-Za-z0-9]+")
 _ACCOUNT, _ACCOUNTS = "/v1/account", "/v1/accounts"
@@ -251,8 +251,8 @@ class AccountsRun:
 
     def _run(self) -> Iterator[Delivery | Activate | Checkpoint]:
         if not self._joined:
-            yield Checkpoint()
             yield from self._look()
+            yield Checkpoint()
         while self.exit_code is None:
             if not self._members and not self._waiting and not (self._caught_up and self._follows):
                 break
@@ -451,6 +451,9 @@ class AccountsRun:
             if each not in self._joined:
                 self._joined.add(each)
                 self._waiting.append(each)
+                for stream in self._streams & names_by_stream().keys():  # so that it is waited for from now on
+                    kept_by = STRIPE_OBJECTS[names_by_stream()[stream]].kept_by
+                    self._bookmarks.of(each).kept_by(stream, kept_by.value)
 
     def _leave(self, accounts: Collection[str | None]) -> None:
         """Read accounts no longer that are not among those wanted; their rows stay, and nobody waits for more."""

@@ -26,6 +26,7 @@ AS_OF = "_sdc_as_of"
 DELETED_AT = "_sdc_deleted_at"
 CHILDREN = "_sdc_children"
 EXTRA = "_extra"
+ACCOUNT_ID = "stripe_account_id"  # whose a record is, where a stream has those of several accounts; it leads every key
 
 # The as-of of a copy that may be the older one: it only fills a gap.
 GAP_FILLER = "0001-01-01T00:00:00Z"
@@ -236,9 +237,27 @@ def schema(name: str) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def singer_schema(name: str) -> dict[str, Any]:
-    """Return the schema of an object's stream as the catalog shows it."""
-    properties = {
+def stream_key(name: str, *, several: bool) -> list[str]:
+    """Return the key of an object's stream.
+
+    Args:
+        name: The object's type.
+        several: Whether the stream has the records of several accounts.
+    """
+    key = table_entry(name).key
+    return [ACCOUNT_ID, *key] if several else [*key]
+
+
+def singer_schema(name: str, *, several: bool = False) -> dict[str, Any]:
+    """Return the schema of an object's stream as the catalog shows it.
+
+    Args:
+        name: The object's type.
+        several: Whether the stream has the records of several accounts.
+    """
+    whose = {"type": "string", "description": "The Stripe account whose row it is. References account.id."}
+    properties: dict[str, Any] = {ACCOUNT_ID: whose} if several else {}
+    properties |= {
         column: {keyword: value for keyword, value in each.items() if not keyword.startswith("x-")}
         for column, each in schema(name)["properties"].items()
     }

@@ -15,7 +15,6 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib import CatalogEntry, Metadata, MetadataMapping, Schema
 
 from tap_stripe_events import changes
-from tap_stripe_events.accounts import ACCOUNT_ID
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.families import names_by_stream, owned_child_types
@@ -41,13 +40,15 @@ class StripeStream(Stream):
     def __init__(self, tap: "TapStripeEvents", stripe_object: StripeObject) -> None:
         self._stripe_object = stripe_object
         super().__init__(
-            tap, schema=stream_schema(stripe_object.name, several=tap.several_accounts), name=stripe_object.stream
+            tap,
+            schema=changes.singer_schema(stripe_object.name, several=tap.several_accounts),
+            name=stripe_object.stream,
         )
         self._stripe_tap = tap
         self._schema_written = False
         self._told = False
         self._plain: bool | None = None
-        self.primary_keys = stream_key(stripe_object, several=tap.several_accounts)
+        self.primary_keys = changes.stream_key(stripe_object.name, several=tap.several_accounts)
         # Full listings. What a listing did not see is announced by the run itself, when it is finished.
         self.forced_replication_method = "FULL_TABLE"
 
@@ -138,25 +139,6 @@ class StripeStream(Stream):
         return self._plain
 
 
-def stream_schema(name: str, *, several: bool) -> dict[str, Any]:
-    """Return the schema of an object type's stream.
-
-    Args:
-        name: The type.
-        several: Whether the stream has the rows of several accounts.
-    """
-    schema = changes.singer_schema(name)
-    if not several:
-        return schema
-    whose = {"type": "string", "description": "The Stripe account whose row it is. References account.id."}
-    return {**schema, "properties": {ACCOUNT_ID: whose, **schema["properties"]}}
-
-
-def stream_key(stripe_object: StripeObject, *, several: bool) -> list[str]:
-    """Return the key of an object type's stream."""
-    return [ACCOUNT_ID, *stripe_object.key] if several else [*stripe_object.key]
-
-
 def complete(entry: CatalogEntry, *, several: bool) -> None:
     """Bring a stream of a catalog that somebody made earlier, or by hand, up to what the tap sends now.
 
@@ -170,7 +152,7 @@ def complete(entry: CatalogEntry, *, several: bool) -> None:
     name = entry.tap_stream_id if entry.tap_stream_id in PREVIEWS else names_by_stream().get(entry.tap_stream_id)
     if name is None:
         return  # the SDK leaves out what it does not know
-    known = stream_schema(name, several=several)
+    known = changes.singer_schema(name, several=several)
     given = entry.schema.to_dict()
     properties = {
         column: {"description": text, **each}
@@ -182,7 +164,7 @@ def complete(entry: CatalogEntry, *, several: bool) -> None:
         {"description": known["description"], **given, "properties": {**known["properties"], **properties}}
     )
     stripe_object = changes.table_entry(name)
-    entry.key_properties = stream_key(stripe_object, several=several)
+    entry.key_properties = changes.stream_key(name, several=several)
     _select_always(entry.metadata, stripe_object, entry.key_properties)
 
 

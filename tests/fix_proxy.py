@@ -11,6 +11,8 @@ from proxy_service import serving
 from stripe_proxy.settings import Settings
 
 KEY = "sk_test_sandbox"
+STREAMS_READ = ("coupon", "customer", "invoiceitem", "price", "product", "tax_id")
+"""What a sync of several accounts has bookmarks of."""
 
 
 @pytest.fixture
@@ -25,16 +27,12 @@ def upstream():
 def claim(database):
     """Makes the schema that of an account, as the first STATE of a sync does."""
 
-    def claim(account_id, *, livemode=False):
-        Load(database)(
-            {
-                "type": "STATE",
-                "value": {
-                    "account": {"id": account_id, "livemode": livemode},
-                    "bookmarks": {},
-                },
-            }
-        )
+    def claim(account_id, *, livemode=False, accounts=()):
+        state = {"account": {"id": account_id, "livemode": livemode}, "bookmarks": {}}
+        if accounts:
+            bookmarks = {"bookmarks": {stream: {"kept_by": "events"} for stream in STREAMS_READ}}
+            state = {**state, "accounts": dict.fromkeys(accounts, bookmarks)}
+        Load(database)({"type": "STATE", "value": state})
 
     return claim
 
