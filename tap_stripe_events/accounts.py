@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tap_stripe_events.bookmarks import AccountsBookmarks, Bookmarks
-from tap_stripe_events.changes import ACCOUNT_ID
+from tap_stripe_events.changes import ACCOUNT_ID, DELETED_AT
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.errors import (
@@ -371,7 +371,8 @@ class AccountsRun:
         record[ACCOUNT_ID] = member.id
         self._counted[stream] += 1
         member.records += 1
-        if stream == "account" and member.id == self._own_id and self._wanted.ids is None:
+        is_news = stream == "account" and not record.get(DELETED_AT)
+        if is_news and member.id == self._own_id and self._wanted.ids is None:
             self._join([record["id"]])
 
     def _fail(self, member: _Member, error: TapError) -> None:
