@@ -49,6 +49,9 @@ airflow: $(INSTALLED)  ## the schedules as DAGs in a real Airflow, which it inst
 bench: $(INSTALLED)  ## how fast it is, against others: make bench WORK=copy SCALE=0.1 ROUNDS=3
 	$(BIN)/python -m benchmarks --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3) $(WORK)
 
+bench-ci: $(INSTALLED)  ## a few of its ratios in under a minute; fails if one has fallen by a third
+	$(BIN)/python -m benchmarks.gate
+
 check: $(INSTALLED)  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import work_target
+from benchmarks import work_follow, work_limits, work_tap, work_target
 
 if TYPE_CHECKING:
     from benchmarks.measure import Work
 
-WORKS: dict[str, Work] = {work.name: work for work in (*work_target.WORKS,)}
+WORKS: dict[str, Work] = {
+    work.name: work for work in (*work_target.WORKS, *work_tap.WORKS, *work_follow.WORKS, *work_limits.WORKS)
+}

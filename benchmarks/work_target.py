@@ -13,7 +13,7 @@ from target_postgres_stripe.apply import Statements
 from target_postgres_stripe.tables import known_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.setting import Setting
@@ -75,16 +75,12 @@ def against_copy(setting: Setting) -> list[Row]:
     messages = setting.messages(count)
     with setting.database() as database:
         setting.load(database, messages)
-        files = {stream: _copied_out(setting, database, f"SELECT * FROM {SCHEMA}.{stream}") for stream in STREAMS}
+        files = copy_tables(setting, database)
 
         def copy_rate() -> float:
-            make = "".join(
-                f"DROP TABLE IF EXISTS {SCHEMA}.c_{s}; CREATE TABLE {SCHEMA}.c_{s} (LIKE {SCHEMA}.{s} INCLUDING ALL);\n"
-                for s in STREAMS
-            )
-            setting.psql(database, make + "CHECKPOINT;")
-            copies = "".join(f"\\copy {SCHEMA}.c_{s} FROM '{files[s]}'\n" for s in STREAMS)
-            return 2 * count / setting.psql(database, copies).seconds
+            rate = 2 * count / copy_seconds(setting, database, files)
+            _check(database, count, prefix="c_")
+            return rate
 
         compared = alternate(partial(first_load_rate, setting, messages, count), copy_rate, rounds=setting.rounds)
     return [
@@ -97,6 +93,22 @@ def against_copy(setting: Setting) -> list[Row]:
             figures={"ours, rows/s": median(compared.ours), "COPY, rows/s": median(compared.theirs)},
         )
     ]
+
+
+def copy_tables(setting: Setting, database: str) -> dict[str, Path]:
+    """Files for COPY of the tables as they are."""
+    return {stream: _copied_out(setting, database, f"SELECT * FROM {SCHEMA}.{stream}") for stream in STREAMS}
+
+
+def copy_seconds(setting: Setting, database: str, files: Mapping[str, Path]) -> float:
+    """How long psql's COPY takes into new tables with the same columns, keys and indexes."""
+    make = "".join(
+        f"DROP TABLE IF EXISTS {SCHEMA}.c_{s}; CREATE TABLE {SCHEMA}.c_{s} (LIKE {SCHEMA}.{s} INCLUDING ALL);\n"
+        for s in files
+    )
+    setting.psql(database, make + "CHECKPOINT;")
+    copies = "".join(f"\\copy {SCHEMA}.c_{s} FROM '{path}'\n" for s, path in files.items())
+    return setting.psql(database, copies).seconds
 
 
 def all_changed(setting: Setting) -> list[Row]:
@@ -175,11 +187,11 @@ def nothing_changed(setting: Setting) -> list[Row]:
     return [Row(work=work, against="first load", value=ratio, unit="times", reach=2.0, figures=rates), wal_row]
 
 
-def _check(database: str, count: int, condition: str = "true") -> None:
+def _check(database: str, count: int, condition: str = "true", *, prefix: str = "") -> None:
     """See that all rows are there: a contestant that loses some is not fast."""
     with psycopg.connect(database) as connection:
         for stream in STREAMS:
-            found = _one(connection, f"SELECT count(*) FROM {SCHEMA}.{stream} WHERE {condition}")
+            found = _one(connection, f"SELECT count(*) FROM {SCHEMA}.{prefix}{stream} WHERE {condition}")
             if found != count:
                 raise BenchError(f"{stream}: {found} rows, not {count}")
 
