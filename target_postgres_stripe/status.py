@@ -275,7 +275,8 @@ def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: I
     known = Identity(
         account_id=stored.account_id or incoming.account_id,
         livemode=incoming.livemode if stored.livemode is None else stored.livemode,
-        written_at=incoming.written_at or stored.written_at,
+        # Several runs, each with a state of its own, may fill one schema: of one account each.
+        written_at=max((each for each in (incoming.written_at, stored.written_at) if each is not None), default=None),
     )
     if known != stored or incoming.polled_at is not None:
         connection.execute(

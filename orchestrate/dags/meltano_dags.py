@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task
-from schedule_list import MeltanoProject, Schedule, Step, variables_by_account
+from schedule_list import MeltanoProject, Schedule, Step
 
 RETRIES = 4
 RETRY_DELAY = timedelta(minutes=2)
@@ -68,7 +68,7 @@ def operator_of(schedule: Schedule, step: Step) -> BashOperator:
 
     @task(task_id=f"{step.name}-accounts")
     def accounts() -> list[dict[str, str]]:
-        return [{**env, **each} for each in variables_by_account(extractor, PROJECT.accounts(extractor, env))]
+        return [{**env, **each} for each in PROJECT.variables(extractor, env)]
 
     label = "{{ task.env.get('MELTANO_RUN_STATE_ID_SUFFIX', 'own account') }}"
     return BashOperator.partial(**common, map_index_template=label).expand(env=accounts())

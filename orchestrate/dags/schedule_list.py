@@ -28,6 +28,9 @@ BY_ACCOUNT = "tap-stripe-events"
 ACCOUNTS = "connected_accounts"
 """Its setting: a list of account ids, or whether there are any."""
 
+OWN_ACCOUNT = "own_account"
+"""Its setting whether the key's own account is read besides these."""
+
 _ANSWER_SECONDS = 25  # below the 30 that Airflow gives a DAG file
 
 
@@ -121,11 +124,26 @@ class MeltanoProject:
         Raises:
             MeltanoError: Meltano does not tell.
         """
+        return _listed(self._config(extractor, env).get(ACCOUNTS))
+
+    def variables(self, extractor: str, env: Mapping[str, str]) -> list[dict[str, str]]:
+        """What to set for each run of an extractor that is run once for each account.
+
+        Args:
+            extractor: The extractor's name.
+            env: What is set beside the project's own settings.
+
+        Raises:
+            MeltanoError: Meltano does not tell.
+        """
+        config = self._config(extractor, env)
+        return variables_by_account(extractor, _listed(config.get(ACCOUNTS)), own=config.get(OWN_ACCOUNT, True))
+
+    def _config(self, extractor: str, env: Mapping[str, str]) -> dict[str, Any]:
         # What `meltano run` would take by itself: `meltano config` takes no environment unless told.
         chosen = self.environ.get("MELTANO_ENVIRONMENT") or self._definition().get("default_environment")
         arguments = [f"--environment={chosen}"] if chosen else []
-        found = self._ask(*arguments, "config", "print", extractor, env=env).get(ACCOUNTS)
-        return [str(each) for each in found] if isinstance(found, list) else None
+        return self._ask(*arguments, "config", "print", extractor, env=env)
 
     def _job_schedule(self, told: dict[str, Any], by_account: list[str]) -> Schedule:
         tasks = [shlex.split(each) if isinstance(each, str) else each for each in told["job"]["tasks"]]
@@ -206,18 +224,30 @@ class MeltanoProject:
         return answer
 
 
-def variables_by_account(extractor: str, accounts: list[str] | None) -> list[dict[str, str]]:
+def variables_by_account(extractor: str, accounts: list[str] | None, *, own: bool = True) -> list[dict[str, str]]:
     """What to set for each run of an extractor that is run once for each account.
 
-    The first run is that of the key's own account, and keeps the state of a run for all. Each of the others has a state
-    of its own, with the account's id at the end of its name.
+    The first run is that of the key's own account, if that is read too; no suffix is added to the name of its state.
+    Each of the others has a state of its own, with the account's id at the end of its name.
     """
     prefix = extractor.upper().replace("-", "_")
-    setting = f"{prefix}_{ACCOUNTS.upper()}"
+    named, whether_own = f"{prefix}_{ACCOUNTS.upper()}", f"{prefix}_{OWN_ACCOUNT.upper()}"
     if accounts is None:  # meanwhile it is set to something else
         return [{}]
-    own = {setting: "false"}
-    return [own, *({setting: json.dumps([each]), "MELTANO_RUN_STATE_ID_SUFFIX": each} for each in accounts)]
+    others = [
+        {named: json.dumps([each]), whether_own: "false", "MELTANO_RUN_STATE_ID_SUFFIX": each} for each in accounts
+    ]
+    return [{named: "[]", whether_own: "true"}, *others] if own else others
+
+
+def _listed(setting: Any) -> list[str] | None:
+    """The accounts in a list; one that comes from the environment is a text. None if it is no list."""
+    if isinstance(setting, str):
+        try:
+            setting = json.loads(setting)
+        except ValueError:
+            setting = setting.split(",") if "acct_" in setting else None
+    return [str(each).strip() for each in setting] if isinstance(setting, list) else None
 
 
 def _interval(told: dict[str, Any]) -> str | None:

@@ -117,15 +117,13 @@ def test_a_list_of_accounts_becomes_a_task_for_each(stand_in):
     path = root_of(airflow) / "meltano.yml"
     project = yaml.safe_load(path.read_text())
     tap = project["plugins"]["extractors"][0]
-    tap["settings"] = [each for each in tap["settings"] if each["name"] != "connected_accounts"]
-    tap["settings"].append({"name": "connected_accounts", "kind": "array"})
     tap["config"] = {"connected_accounts": ["acct_1", "acct_2", "acct_3"]}
     path.write_text(yaml.safe_dump(project, sort_keys=False))
     airflow.change("RETRIES", "0")
     done = airflow("dags", "test", DAG)
     assert done.returncode != 0  # one of them failed, and only that one
     given = {suffix: accounts for _, _, suffix, accounts in there.noted("began")}
-    assert given == {"-": "false"} | {each: json.dumps([each]) for each in ("acct_1", "acct_2", "acct_3")}
+    assert given == {"-": "[]"} | {each: json.dumps([each]) for each in ("acct_1", "acct_2", "acct_3")}
     [run] = airflow.json("dags", "list-runs", DAG)
     assert airflow.states(run["run_id"]) == {
         "stripe-sync-accounts": "success",

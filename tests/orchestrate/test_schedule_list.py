@@ -81,8 +81,6 @@ def with_accounts(accounts, environment=None):
 
     def edit(project):
         tap = project["plugins"]["extractors"][0]
-        tap["settings"] = [each for each in tap["settings"] if each["name"] != "connected_accounts"]
-        tap["settings"].append({"name": "connected_accounts", "kind": "array"})
         if environment is None:
             tap["config"] = {"connected_accounts": accounts}
         else:
@@ -176,6 +174,10 @@ def test_a_list_of_accounts_is_found_where_the_environment_has_it(project, chang
     variable = {"TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS": '["acct_3"]'}
     assert project(**variable).accounts(TAP, {}) == ["acct_3"]
     assert project().accounts(TAP, variable) == ["acct_3"]
+    assert [each.get("MELTANO_RUN_STATE_ID_SUFFIX") for each in project().variables(TAP, variable)] == [None, "acct_3"]
+    others = {**variable, "TAP_STRIPE_EVENTS_OWN_ACCOUNT": "false"}
+    assert [each.get("MELTANO_RUN_STATE_ID_SUFFIX") for each in project().variables(TAP, others)] == ["acct_3"]
+    assert project(TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS="acct_1,acct_2").accounts(TAP, {}) == ["acct_1", "acct_2"]
 
 
 def test_accounts_that_are_not_told_one_by_one_are_read_in_one_run(project, change):
@@ -185,12 +187,13 @@ def test_accounts_that_are_not_told_one_by_one_are_read_in_one_run(project, chan
 
 
 def test_each_account_is_read_with_a_state_of_its_own():
-    own, *others = variables_by_account(TAP, ["acct_1", "acct_2"])
-    assert own == {"TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS": "false"}
+    named, own = "TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS", "TAP_STRIPE_EVENTS_OWN_ACCOUNT"
+    first, *others = variables_by_account(TAP, ["acct_1", "acct_2"])
+    assert first == {named: "[]", own: "true"}
     assert others == [
-        {"TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS": '["acct_1"]', "MELTANO_RUN_STATE_ID_SUFFIX": "acct_1"},
-        {"TAP_STRIPE_EVENTS_CONNECTED_ACCOUNTS": '["acct_2"]', "MELTANO_RUN_STATE_ID_SUFFIX": "acct_2"},
+        {named: f'["{each}"]', own: "false", "MELTANO_RUN_STATE_ID_SUFFIX": each} for each in ("acct_1", "acct_2")
     ]
+    assert variables_by_account(TAP, ["acct_1", "acct_2"], own=False) == others
     assert variables_by_account(TAP, None) == [{}]
 
 
