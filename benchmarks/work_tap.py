@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
@@ -86,7 +86,7 @@ def over_a_line(setting: Setting) -> list[Row]:
         with setting.sandbox(*_LINE, bulk=chosen) as url, setting.database() as database:
             control(url, "requests/reset")
             spent = run_pipe(setting, url, database, chosen, AT_LIMITS)
-            asked = control_get(url, "requests")
+            asked = int(requests_answered(url)["total"])
             total = _loaded(database, chosen)
         rate = total / spent.seconds
         figures = {
@@ -116,7 +116,7 @@ def small_lists(setting: Setting) -> list[Row]:
         config = setting.tap_config(url, **AT_LIMITS)
         control(url, "requests/reset")
         spent = spent_by([TAP, "--config", config], log=setting.path("tap.log"))
-        asked = control_get(url, "requests")
+        asked = int(requests_answered(url)["total"])
     return [
         Row(
             work="all small lists, 300 ms latency",
@@ -130,10 +130,10 @@ def small_lists(setting: Setting) -> list[Row]:
     ]
 
 
-def control_get(url: str, name: str) -> int:
-    """How many requests the sandbox has answered."""
-    answer = requests.get(f"{url}/_sandbox/{name}", timeout=60).json()
-    return int(answer["total"])
+def requests_answered(url: str) -> dict[str, Any]:
+    """What the sandbox has been asked: ``total``, ``by_endpoint``."""
+    found: dict[str, Any] = requests.get(f"{url}/_sandbox/requests?newest=0", timeout=60).json()
+    return found
 
 
 def pages_of(url: str, *paths: str) -> bytes:

@@ -85,7 +85,7 @@ def against_copy(setting: Setting) -> list[Row]:
         compared = alternate(partial(first_load_rate, setting, messages, count), copy_rate, rounds=setting.rounds)
     return [
         Row(
-            work="the same",
+            work=f"target, first load, {count:,} + {count:,}",
             against="psql COPY of the same rows into the same tables",
             value=compared.ratio,
             unit="times",
@@ -152,7 +152,7 @@ def all_changed(setting: Setting) -> list[Row]:
     compared = alternate(ours, sql_alone, rounds=setting.rounds)
     return [
         Row(
-            work="target, all rows changed",
+            work=f"target, all rows changed, {count:,} + {count:,}",
             against="staging COPY + the same upsert in SQL alone",
             value=compared.ratio,
             unit="times",
@@ -179,7 +179,7 @@ def nothing_changed(setting: Setting) -> list[Row]:
                     raise BenchError("A row that did not change was written again.")
                 wals.append(float(str(wal)) / (2 * count))
     ratio = median([second / first for second, first in zip(seconds, firsts, strict=True)])
-    work = "target, nothing changed"
+    work = f"target, nothing changed, {count:,} + {count:,}"
     rates = {"again, rows/s": median(seconds), "first load, rows/s": median(firsts)}
     wal_row = Row(
         work=work, against="WAL", value=median(wals), unit="bytes a row", reach=_WAL_BYTES_A_ROW, at_least=False

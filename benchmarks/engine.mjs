@@ -1,0 +1,32 @@
+// One backfill of customers and charges: node engine.mjs PACKAGE, with DATABASE_URL and STRIPE_KEY set.
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+const name = process.argv[2]
+const engines = {
+  '@supabase/stripe-sync-engine': async ({ StripeSync, runMigrations }) => {
+    await runMigrations({ databaseUrl: process.env.DATABASE_URL, schema: 'stripe' })
+    const sync = new StripeSync({
+      poolConfig: { connectionString: process.env.DATABASE_URL, max: 10 },
+      stripeSecretKey: process.env.STRIPE_KEY,
+      stripeWebhookSecret: 'whsec_none',
+      schema: 'stripe',
+      backfillRelatedEntities: false,
+    })
+    await sync.syncBackfill({ object: 'customer' })
+    await sync.syncBackfill({ object: 'charge' })
+  },
+  'stripe-experiment-sync': async ({ StripeSync, runMigrations }) => {
+    await runMigrations({ databaseUrl: process.env.DATABASE_URL })
+    const sync = await StripeSync.create({
+      databaseUrl: process.env.DATABASE_URL,
+      poolConfig: { connectionString: process.env.DATABASE_URL, max: 10 },
+      stripeSecretKey: process.env.STRIPE_KEY,
+    })
+    const result = await sync.fullSync(['customer', 'charge'])
+    if (result?.errors?.length) throw new Error(JSON.stringify(result.errors))
+  },
+}
+const packages = createRequire(join(process.env.ENGINES, 'package.json'))
+await engines[name](packages(name))
+process.exit(0)
