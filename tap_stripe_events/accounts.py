@@ -13,6 +13,7 @@ Invariant: a `Checkpoint` is yielded only while every run pauses, so that what a
 
 import json
 import logging
+import math
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
@@ -36,7 +37,7 @@ from tap_stripe_events.keys import without_keys
 from tap_stripe_events.limits import Refusal, Verdict
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.object_table import STRIPE_OBJECTS
-from tap_stripe_events.sync import CaughtUp, Checkpoint, Delivery, Pause, Run, Steps, Taken, advance
+from tap_stripe_events.sync import IDLE_STATE_SECONDS, CaughtUp, Checkpoint, Delivery, Pause, Run, Steps, Taken, advance
 
 _ID = re.compile(r"acct_[A-Za-z0-9]+")
 _ACCOUNT, _ACCOUNTS = "/v1/account", "/v1/accounts"
@@ -183,7 +184,7 @@ class AccountsRun:
         self._refused: set[str] = set()
         self._done = 0
         self._caught_up = False
-        self._due = False  # a run has asked for a checkpoint
+        self._due_at = math.inf  # when a checkpoint is due that a run has asked for
         self._checked_at = self._told_at = self._began_at = clock.monotonic()
         self._looks_at = self._began_at
         self._counted: Counter[str] = Counter()
@@ -303,9 +304,8 @@ class AccountsRun:
         moments = [each.wakes_at for each in self._members.values()]
         if self._follows and self._caught_up:
             moments.append(self._looks_at)
-        if self._due:
-            moments.append(self._checked_at + self._state_seconds)
-        return max(0.0, min(moments, default=now) - now)
+        moments.append(self._due_at)
+        return min(max(0.0, min(moments) - now), _LOOK_AGAIN_SECONDS)
 
     def _take(self, seconds: float) -> Iterator[Delivery | Activate]:
         """Take an answer, if one comes in time, and let the account go on that it is for."""
@@ -358,7 +358,7 @@ class AccountsRun:
                 member.caught_up = True
                 _logger.info("Caught up: %d records", member.records)
             case Checkpoint():
-                self._due = True
+                self._due_at = min(self._due_at, self._checked_at + self._least_seconds(idle=item.idle))
             case Delivery():
                 self._note(member, item)
                 yield item
@@ -391,8 +391,8 @@ class AccountsRun:
 
     def _settle(self) -> Iterator[Checkpoint | Delivery | Activate]:
         now = self._clock.monotonic()
-        if self._due and now - self._checked_at >= self._state_seconds:
-            self._due = False
+        if now >= self._due_at:
+            self._due_at = math.inf
             self._checked_at = now
             yield Checkpoint()
         if self._follows and self._caught_up and now >= self._looks_at:
@@ -404,9 +404,9 @@ class AccountsRun:
         if now - self._told_at >= _PROGRESS_SECONDS * (6 if self._caught_up else 1):
             self.tell("Following" if self._caught_up else "Reading")
 
-    @property
-    def _state_seconds(self) -> float:
-        return _STATE_SECONDS + _STATE_SECONDS_EACH * len(self._joined)
+    def _least_seconds(self, *, idle: bool) -> float:
+        """Return how far a STATE is from the one before it at least."""
+        return max(_STATE_SECONDS + _STATE_SECONDS_EACH * len(self._joined), IDLE_STATE_SECONDS if idle else 0.0)
 
     # Which accounts
 

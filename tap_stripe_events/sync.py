@@ -36,7 +36,7 @@ from tap_stripe_events.upcoming import Upcoming
 
 _STATE_SECONDS = 1.0  # the least time between two STATEs, while lists are read
 _TOLD_STATE_SECONDS = 0.2  # the least time between a STATE and one that covers what was read again since
-_IDLE_STATE_SECONDS = 10.0  # and the longest, while the feed brings nothing
+IDLE_STATE_SECONDS = 10.0  # and the longest, while the feed brings nothing
 _WHOLE_POLL_SECONDS = 10.0  # how often the whole lookback is read
 _POLL_WHILE_LISTING_SECONDS = 60.0  # how often the feed is read beside a listing, in a run that ends
 _CAUGHT_UP_SECONDS = 30  # how far behind a run that ends may leave the feed
@@ -66,7 +66,13 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that the bookmarks say has been delivered."""
+    """Everything that the bookmarks say has been delivered.
+
+    Attributes:
+        idle: They say nothing new, save that the feed was read.
+    """
+
+    idle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +291,8 @@ class Run:
         if any(self._bookmarks.listing_due(stream_name(name)) for name in self._selected):
             self._plan()  # something was deleted meanwhile that takes rows along
             yield from self._list_what_is_due()
-        self._warnings.say_not_set_up()
+        if not self._pace.quiet:  # of hundreds of accounts it is in the state
+            self._warnings.say_not_set_up()
         self.tell("Finished")
         yield from self._checkpoint()
         yield CaughtUp()
@@ -473,17 +480,18 @@ class Run:
         now = self._clock.monotonic()
         since = now - self._last_state
         told = self._told and since >= _TOLD_STATE_SECONDS
-        if told or (self._moved and since >= _STATE_SECONDS) or (self._following and since >= _IDLE_STATE_SECONDS):
-            yield from self._checkpoint()
+        moved = self._moved and since >= _STATE_SECONDS
+        if told or moved or (self._following and since >= IDLE_STATE_SECONDS):
+            yield from self._checkpoint(idle=not (told or moved))
         if now - self._last_progress >= (_FOLLOW_PROGRESS_SECONDS if self._following else _PROGRESS_SECONDS):
             self.tell("Following" if self._following and self._listing is None else "Reading")
 
-    def _checkpoint(self) -> Iterator[Item]:
+    def _checkpoint(self, *, idle: bool = False) -> Iterator[Item]:
         if self._told:
             self._bookmarks.delivered()
         self._moved = self._told = False
         self._last_state = self._clock.monotonic()
-        yield Checkpoint()
+        yield Checkpoint(idle=idle)
 
     # Items
 
