@@ -191,7 +191,7 @@ class AccountsRun:
         self._items = self._run()
         self.exit_code: int | None = None
         if wanted.own and own_id is None:
-            raise AccountsUnknownError(what="the key's own account", path=_ACCOUNT, reason="Stripe does not say it")
+            raise AccountsUnknownError(what="the key's own account", path=_ACCOUNT, why="the key may not read it")
 
     def until_caught_up(self) -> Iterator[Delivery | Activate | Checkpoint]:
         """Yield what the accounts bring, up to the point where all have caught up.
@@ -440,8 +440,8 @@ class AccountsRun:
             if answer.verdict is Verdict.NOT_SET_UP:
                 return []  # the key's own is no platform
             if answer.verdict is not Verdict.TAKE:
-                reason = answer.refusal.message if answer.refusal is not None else answer.verdict.name
-                raise AccountsUnknownError(what="the connected accounts", path=_ACCOUNTS, reason=reason)
+                why = answer.refusal.message if answer.refusal is not None else answer.verdict.name
+                raise AccountsUnknownError(what="the connected accounts", path=_ACCOUNTS, why=why)
             elements, more = list_elements(answer, self._client.api_url)
             found += [each["id"] for each in elements if each.get("id") != self._own_id]
             more = more and bool(elements)

@@ -96,7 +96,7 @@ class StrangeKeyError(TapError):
 
 class AccountsUnknownError(TapError):
     """
-    With connected_accounts the tap has to know {what}, and Stripe does not tell it at {path}: {reason}. Nothing was
+    With connected_accounts the tap has to know {what}, and Stripe does not tell it at {path}: {why}. Nothing was
     written. Let the key read accounts; or name the accounts, and set own_account to false to go without the key's own.
     """
 
