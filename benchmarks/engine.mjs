@@ -1,4 +1,5 @@
 // One backfill of customers and charges: node engine.mjs PACKAGE, with DATABASE_URL and STRIPE_KEY set.
+// stripe-experiment-sync is 1.0.19: what came later gets Stripe's OpenAPI description from the network at its start.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 
@@ -18,13 +19,12 @@ const engines = {
   },
   'stripe-experiment-sync': async ({ StripeSync, runMigrations }) => {
     await runMigrations({ databaseUrl: process.env.DATABASE_URL })
-    const sync = await StripeSync.create({
-      databaseUrl: process.env.DATABASE_URL,
+    const sync = new StripeSync({
       poolConfig: { connectionString: process.env.DATABASE_URL, max: 10 },
       stripeSecretKey: process.env.STRIPE_KEY,
     })
-    const result = await sync.fullSync(['customer', 'charge'])
-    if (result?.errors?.length) throw new Error(JSON.stringify(result.errors))
+    await sync.processUntilDone({ object: 'customer' })
+    await sync.processUntilDone({ object: 'charge' })
   },
 }
 const packages = createRequire(join(process.env.ENGINES, 'package.json'))

@@ -42,7 +42,7 @@ def memory(setting: Setting) -> list[Row]:
 
 def scaling(setting: Setting) -> list[Row]:
     """CPU and seconds of an object beyond the start, in accounts of 1, 10 and 100 times the size."""
-    sizes = [setting.size(5_000 * times) for times in (1, 10, 100)]
+    sizes = [setting.size(5_000, least=2_000) * times for times in (1, 10, 100)]
     empty = _piped(setting, 0)
     figures: dict[str, float] = {}
     costs = []
