@@ -33,8 +33,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         figures = "; ".join(f"{name}: {number(value)}" for name, value in row["figures"].items())
         bound = "≥" if row["at_least"] else "≤"
+        work = row["work"].replace("|", "\\|")
         lines.append(
-            f"| {row['work']} | {row['against']} | {figures} | {number(row['value'])} {row['unit']} "
+            f"| {work} | {row['against']} | {figures} | {number(row['value'])} {row['unit']} "
             f"| {bound} {number(row['reach'])} | {'reached' if row['reached'] else '**missed**'} |".replace("  ", " ")
         )
     return "\n".join(lines) + "\n"
