@@ -77,6 +77,7 @@ class Application:
         self.proxy.performed = self._performed
         self.proxy.stored = self._stored
         self._written = WrittenThrough(connection, Truth(stripe.account, oracle, complete))
+        self.proxy.read_again = self._written.read_again
         self._waits = WaitPromise(connection, stripe.account, refused=plan.is_refused_at_times)
         self._near: tuple[str, str] | None = None
         self._requests: list[str] = []

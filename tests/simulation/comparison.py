@@ -31,13 +31,15 @@ def told_in_part(plan: Plan) -> frozenset[str]:
 
     What was refused is listed when it comes back, and what hangs on it. The rest must be right without.
     """
+    # Where so much is billed, an invoice takes items that wait: they say so themselves, and no event does.
+    taken = frozenset({"invoiceitem"}) if plan.previews is not None else frozenset[str]()
     if not plan.silent and not plan.is_refused_at_times:
-        return frozenset()
+        return taken
     if any(each.not_set_up for each in plan.phases):
         return frozenset(map(table, plan.selected))
     refused = frozenset[str]().union(*(each.refused for each in plan.phases))
     roots = frozenset[StripeList]().union(*(roots_of(name, optional=True) for name in refused))
-    return frozenset(
+    return taken | frozenset(
         table(name)
         for name in plan.selected
         if name in refused

@@ -14,6 +14,7 @@ from typing import Any
 from stripe_sandbox.products import PRODUCTS
 from tap_stripe_events.families import asks_of
 from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.objects import CUSTOMER_PREVIEW, PREVIEWS
 
 ACCOUNTS = 4
 """How many accounts there are to begin with."""
@@ -40,6 +41,17 @@ WIRE_KINDS = (
     "reset_after", "truncated", "slow",
 )  # fmt: skip
 MUST_BE_READ = frozenset({"account", "event"})
+
+BILLED = frozenset(
+    {
+        "coupon", "customer", "discount", "invoice", "invoiceitem", "price", "subscription", "subscription_item",
+        "subscription_schedule", "tax_id", "tax_rate",
+    }
+)  # fmt: skip
+"""What upcoming invoices are computed from."""
+
+NAMED_BY_PREVIEWS = BILLED | {"event", "plan", "product", TEST_CLOCK}
+"""What has to be readable, so that one knows whose upcoming invoices there are, and when they change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +177,36 @@ class ProxyPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreviewPlan:
+    """Upcoming invoices, which Stripe computes on request.
+
+    Attributes:
+        selected: The kinds whose streams are selected.
+        tap_settings: How they are asked for.
+        usage: How many reports of usage, of which nothing tells, there are for each move of the account.
+        refused: The share of them that Stripe refuses with 400, for each run.
+    """
+
+    selected: frozenset[str]
+    tap_settings: dict[str, Any]
+    usage: float
+    refused: tuple[float, ...]
+
+    @property
+    def readable(self) -> frozenset[str]:
+        """The kinds that can be asked for in the way that the settings say."""
+        none, by_subscription = frozenset[str](), self.selected - {CUSTOMER_PREVIEW}
+        return {"upcoming": self.selected, "create_preview": by_subscription, "off": none}[
+            self.tap_settings["upcoming_api"]
+        ]
+
+    @property
+    def refresh_seconds(self) -> int:
+        """After how long each has been computed anew."""
+        return int(self.tap_settings["upcoming_refresh_seconds"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A whole simulation.
 
@@ -180,6 +222,7 @@ class Plan:
         way_seconds: How long a request is on its way, on average, each way.
         phases: One after another; then everything has to converge.
         proxy: The proxy; None: there is none.
+        previews: Upcoming invoices; None: their streams are not selected.
     """
 
     seed: int
@@ -193,11 +236,18 @@ class Plan:
     way_seconds: float
     phases: tuple[Phase, ...]
     proxy: ProxyPlan | None = None
+    previews: PreviewPlan | None = None
 
     @property
     def is_refused_at_times(self) -> bool:
         """Whether some types cannot be read for a while."""
         return any(each.refused or each.not_set_up for each in self.phases)
+
+    @property
+    def refuses_previews(self) -> bool:
+        """Whether upcoming invoices, or what they are computed from, cannot be read for a while."""
+        denied = any(each.refused & NAMED_BY_PREVIEWS for each in self.phases)
+        return denied or (self.previews is not None and any(self.previews.refused))
 
     @property
     def has_gaps(self) -> bool:
@@ -231,7 +281,35 @@ def make_plan(seed: int) -> Plan:
     proxy = _proxy(random, len(plan.phases))
     # Waits for a request need the events.
     events = {"event"} if proxy is not None and random.random() < 0.4 else frozenset[str]()
-    return replace(plan, proxy=proxy, selected=plan.selected | events)
+    plan = replace(plan, proxy=proxy, selected=plan.selected | events)
+    return _with_previews(Random(f"previews {seed}"), plan)
+
+
+def _with_previews(random: Random, plan: Plan) -> Plan:
+    """Three in ten simulations read upcoming invoices, and something happens in what these are computed from."""
+    if random.random() < 0.7:
+        return plan
+    refuses = random.random() < 0.4
+    previews = PreviewPlan(
+        selected=frozenset(random.choice((sorted(PREVIEWS), sorted(PREVIEWS), *([each] for each in PREVIEWS)))),
+        tap_settings={
+            "upcoming_api": random.choice(("upcoming",) * 6 + ("create_preview",) * 3 + ("off",)),
+            "upcoming_refresh_seconds": random.choice((60, 600, HOUR, DAY, DAY)),
+        },
+        usage=random.choice((0.0, 0.0, 0.3)),
+        refused=tuple(random.choice((0.0, 0.0, 0.3, 1.0)) * refuses for _ in plan.phases),
+    )
+    denied = [random.random() < 0.2 * refuses for _ in plan.phases]  # the permission is that of invoices
+    return replace(
+        plan,
+        changing=plan.changing | BILLED,
+        silent=plan.silent and previews.usage > 0,  # else events tell of all that upcoming invoices are computed from
+        previews=previews,
+        phases=tuple(
+            replace(phase, refused=phase.refused | {"invoice"}) if each else phase
+            for phase, each in zip(plan.phases, denied, strict=True)
+        ),
+    )
 
 
 def _selected(random: Random) -> frozenset[str]:

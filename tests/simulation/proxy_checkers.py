@@ -114,6 +114,15 @@ class WrittenThrough:
         for had in call.told if call.asked.method != "GET" else ():
             self._requests.setdefault((had.object, had.at), set()).add(had.request)
 
+    def read_again(self, call: Call, body: dict[str, Any]) -> None:
+        """Take in that a list was read once more to be stored: what has left its page meanwhile is not stored."""
+        if call.exchange is None or body.get("object") != "list":
+            return
+        now = {_identity(each) for each in body["data"]}
+        before = msgspec.json.decode(call.exchange.response.body)["data"]
+        left = {_identity(part) for each in before if _identity(each) not in now for part in _objects(each)}
+        call.told = tuple(had for had in call.told if had.object not in left)
+
     def stored(self, call: Call, types: frozenset[str]) -> Iterator[str]:
         """Check that what a call's answer told is in the tables; ``types`` are those that have one."""
         for had in call.told:

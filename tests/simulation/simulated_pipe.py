@@ -21,6 +21,7 @@ from stripe_sandbox.sandbox import TEST_KEY
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.objects import PREVIEWS
 from tap_stripe_events.streams import StripeStream
 from tap_stripe_events.tap import TapStripeEvents
 from target_postgres_stripe.connection import SESSION_SETTINGS
@@ -118,7 +119,8 @@ class SimulatedTap(TapStripeEvents):
 
     def discover_streams(self) -> list[StripeStream]:
         """Those that are selected: the others only cost time."""
-        return [StripeStream(self, STRIPE_OBJECTS[name]) for name in sorted(self._types)]
+        known = {**STRIPE_OBJECTS, **PREVIEWS}
+        return [StripeStream(self, known[name]) for name in sorted(self._types)]
 
     def _setup_signal_handlers(self) -> None:
         """None: the simulation calls what a signal would."""

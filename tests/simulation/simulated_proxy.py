@@ -159,6 +159,7 @@ class SimulatedProxy:
 
     Attributes:
         performed: Called when Stripe has performed a call, with what it answered.
+        read_again: Called when what a caller has read was read once more, with the new answer's body.
         stored: Called when what Stripe answered is stored; every call is told of once, if ever.
         counts: What happened, how often.
         life: How often it was started.
@@ -175,6 +176,7 @@ class SimulatedProxy:
         self._hard_delete: bool = settings["hard_delete"]
         self._api_version = api_version
         self.performed: Callable[[Call], None] = lambda _: None
+        self.read_again: Callable[[Call, dict[str, Any]], None] = lambda *_: None
         self.stored: Callable[[Call], None] = lambda _: None
         self.counts: Counter[str] = Counter()
         self.life = 0
@@ -404,6 +406,8 @@ class SimulatedProxy:
 
             def land(answer: Answer | TapError) -> None:
                 rereads.answers.append(answer)
+                if call.asked.method == "GET" and not isinstance(answer, TapError) and answer.body is not None:
+                    self.read_again(call, answer.body)
                 self._make_changes(call, sync, rereads)
 
             self._client.send(wanted.request, land)

@@ -11,16 +11,20 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
+from zlib import crc32
 
+import msgspec
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from stripe_sandbox.errors import StripeError
 from stripe_sandbox.faults import Fault, FaultKind
 from stripe_sandbox.keys import Key, restricted
-from stripe_sandbox.messages import Delivery
+from stripe_sandbox.messages import Delivery, Exchange, Response
 from stripe_sandbox.messages import Request as HttpRequest
 from stripe_sandbox.sandbox import TEST_KEY
+from stripe_sandbox.upcoming import CREATE_PREVIEW_PATH, UPCOMING_LINES_PATH, UPCOMING_PATH
 from tap_stripe_events.client import RetryableError, StripeClient
 from tap_stripe_events.errors import RetriesSpentError, TapError
 from tap_stripe_events.limits import retry_seconds
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     from agenda import Agenda
     from plan import WireFault
 
-    from stripe_sandbox.messages import Exchange
     from stripe_sandbox.sandbox import Service
     from tap_stripe_events.client import Answer, Request
     from tap_stripe_events.limits import Start
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 URL = "http://stripe.simulated"
 READ_TIMEOUT_SECONDS = 80.0  # as the client's
 LONGEST_WAY_SECONDS = 0.2
+PREVIEW_PATHS = frozenset({CREATE_PREVIEW_PATH, UPCOMING_LINES_PATH, UPCOMING_PATH})
 
 
 class SimulatedStripe:
@@ -57,6 +61,8 @@ class SimulatedStripe:
         self.random = random
         self.way_seconds = 0.02
         self.arrivals: list[tuple[float, str]] = []  # when a request reached Stripe, and its endpoint
+        self.journal: list[tuple[float, bool, Request]] = []  # requests of the tap: sent for, and (True) answered
+        self.refused_previews = 0.0  # the share of them that is refused with 400
         self._full_key = service.keys[TEST_KEY]
 
     @property
@@ -79,7 +85,17 @@ class SimulatedStripe:
         self.pass_time()
         if of_the_tap:
             self.arrivals.append((self.agenda.monotonic(), self.service.api.endpoint(request)))
+        if of_the_tap and self._refuses(request):
+            return Exchange(response=Response(status=400, body=msgspec.json.encode(_NO_PREVIEW.body(""))))
         return self.service.handle(request)
+
+    def _refuses(self, request: HttpRequest) -> bool:
+        """Whether it is one of the previews that cannot be computed: always the same ones."""
+        if urlsplit(request.path).path not in PREVIEW_PATHS:
+            return False
+        whose = parse_qs(request.query or request.body.decode()).items()
+        named = next((values[0] for name, values in whose if name in {"customer", "subscription"}), "")
+        return crc32(named.encode()) % 1_000 < self.refused_previews * 1_000
 
     def date(self) -> str:
         """The `Date` of an answer that is given now."""
@@ -108,6 +124,9 @@ class SimulatedStripe:
     def key(self) -> Key:
         """The key as it is."""
         return self.service.keys[TEST_KEY]
+
+
+_NO_PREVIEW = StripeError(400, "There is no location that automatic tax could go by.")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -149,6 +168,7 @@ class SimulatedClient(StripeClient):
     def submit(self, request: Request) -> None:
         """Send a request when the budget allows."""
         self.in_flight += 1
+        self._stripe.journal.append((self._agenda.monotonic(), False, request))
         flying = Flying(request=request, tries=1, began=self._agenda.monotonic(), land=self._landed.append)
         self._wait_for_place(flying, self._reserve(request.endpoint))
 
@@ -160,7 +180,9 @@ class SimulatedClient(StripeClient):
         if not self._landed:
             return None
         self.in_flight -= 1
-        return _raised(self._landed.popleft())
+        answer = _raised(self._landed.popleft())
+        self._stripe.journal.append((self._agenda.monotonic(), True, answer.request))
+        return answer
 
     def get(self, request: Request, *, start: Start | None = None) -> Answer:
         """Send a request and let time pass until its answer is there."""

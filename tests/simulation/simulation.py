@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import checkers
 import msgspec
+import preview_checkers
 import psycopg
 from agenda import Agenda
 from application import Application
 from comparison import forgets_the_feed, told_in_part, wanted_types, wrong_cells
 from oracle import Oracle, parse_truth, table_names
-from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan
+from plan import OF_FULL_SIZE, TEST_CLOCK, WITH_TEST_CLOCKS, Phase, Plan, PreviewPlan
 from proxy_checkers import as_of_in_the_future
 from simulated_pipe import Ended, Killed, SessionFaults, SimulatedTap, TargetProcess, run_tap, tap_settings
-from simulated_stripe import SimulatedClient, SimulatedStripe
+from simulated_stripe import PREVIEW_PATHS, SimulatedClient, SimulatedStripe
 from stripe_account import SHOWN_ON_REQUEST
 
 from stripe_sandbox import deletions
@@ -32,7 +33,10 @@ from stripe_sandbox.feed import FeedSettings
 from stripe_sandbox.histories import History
 from stripe_sandbox.messages import Request as HttpRequest
 from stripe_sandbox.sandbox import TEST_KEY, Service
-from stripe_sandbox.truth import truth_lines
+from stripe_sandbox.truth import PREVIEWS, truth_lines
+from stripe_sandbox.upcoming import CREATE_PREVIEW_PATH
+from tap_stripe_events.object_table import API_VERSION
+from tap_stripe_events.objects import CUSTOMER_PREVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
 START = 1_790_000_000
 LONGER_THAN_LATE_SECONDS = 130.0
 MOST_WRONG = 12
+MOST_RENEWALS = 8
+"""After so many runs in which something was billed meanwhile, the last one counts."""
+
+METERED = "metered"
 START_SECONDS = 1.5
 """How long processes take to start."""
 
@@ -156,6 +164,9 @@ class Simulation:
         self._phase: Phase | None = None
         self._runs: SimulatedTap | None = None
         self._application = self._make_application() if plan.proxy is not None else None
+        self._fresh = preview_checkers.Freshness()
+        self._promise.on_covered = self._fresh.covered
+        self._usage = Random(f"usage {plan.seed}")
 
     def _make_application(self) -> Application:
         return Application(
@@ -187,6 +198,7 @@ class Simulation:
         self._account.feed = FeedSettings(**self.plan.feed)
         self._agenda.machine_error = phase.machine_error
         self._stripe.refuse(types=phase.refused, products=phase.not_set_up)
+        self._stripe.refused_previews = self.plan.previews.refused[number] if self.plan.previews is not None else 0.0
         if phase.wire_faults:
             self._agenda.after(phase.wire_from, lambda: self._go_wrong(phase))
             self._agenda.after(phase.wire_until, self._stripe.go_right)
@@ -212,11 +224,14 @@ class Simulation:
         self._agenda.machine_error = 0.0
         self._account.feed = FeedSettings()
         self._stripe.refuse(types=frozenset(), products=frozenset())
+        self._stripe.refused_previews = 0.0
         calm = Phase()
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(calm)
         if not plan.has_gaps and not self._begun_anew:
             self._compare("without a sweep", without=SEEN_BY_LISTS | told_in_part(plan))
+        if plan.previews is not None:
+            self._converge_previews(plan.previews)
         self._quiet(LONGER_THAN_LATE_SECONDS)
         self._calm_run(replace(calm, list_everything=True))
         self._compare("after everything was listed")
@@ -226,7 +241,55 @@ class Simulation:
             if plan.tap_settings["sweep_interval_hours"] > 1 and plan.tap_settings["full_sweep_interval_days"]:
                 self._check_idle(ended)
             self._compare("after a run without news")
+            self._compare_previews("after a run without news")
             self._check_drift()
+
+    def _converge_previews(self, previews: PreviewPlan) -> None:
+        """What events tell of is there at once, the rest when each has had a turn; then runs until nothing moves."""
+        refused = self.plan.refuses_previews
+        if not refused:
+            began = self._agenda.true_time() - LONGER_THAN_LATE_SECONDS
+            self._say(self._fresh.check(self._previews(), previews, began))
+        if not (refused or previews.usage or self.plan.silent or self.plan.has_gaps or self._begun_anew):
+            self._compare_previews("as events tell")
+        self._quiet(previews.refresh_seconds + preview_checkers.REST_SECONDS + LONGER_THAN_LATE_SECONDS)
+        for _ in range(MOST_RENEWALS):
+            before = self._newest_event()
+            self._calm_run(Phase())
+            if self._newest_event() == before:
+                break
+            self._quiet(preview_checkers.REST_SECONDS + LONGER_THAN_LATE_SECONDS)
+        self._compare_previews("after all had their turn")
+
+    def _newest_event(self) -> int:
+        order = self._account.store.table("event").order
+        return order[-1][0] if order else 0
+
+    def _previews(self) -> list[StripeObject]:
+        """Every upcoming invoice, as Stripe computes it now."""
+        chunks = truth_lines(self._account, PREVIEWS)
+        found = [self._oracle.read(line) for chunk in chunks for line in chunk.splitlines()]
+        previews = self.plan.previews
+        if previews is None or previews.tap_settings["upcoming_api"] != "create_preview":
+            return found
+        # It answers in our version, which tells more of some things and less of others, and shows the first lines only.
+        return [self._created(each) for each in found if each.object != CUSTOMER_PREVIEW]
+
+    def _created(self, each: StripeObject) -> StripeObject:
+        request = HttpRequest(
+            method="POST", path=CREATE_PREVIEW_PATH, body=f"subscription={each.key}".encode(),
+            headers={"authorization": f"Bearer {TEST_KEY}", "stripe-version": API_VERSION},
+        )  # fmt: skip
+        return self._answered(each, request)
+
+    def _compare_previews(self, when: str) -> None:
+        if self.plan.previews is None:
+            return
+        found = preview_checkers.wrong_previews(self._connection, self.plan.previews, self._oracle, self._previews())
+        for each in found[:MOST_WRONG]:
+            self.outcome.wrong.append(f"{when}: {each}{self._told_of(each.key)}")
+        self._say(preview_checkers.rows_that_nobody_asked_for(self._connection, self.plan.previews))
+        self.outcome.counts["previews compared"] += len(self._previews())
 
     def _calm_run(self, phase: Phase) -> Ended:
         ended = self._run(phase)
@@ -257,8 +320,22 @@ class Simulation:
 
     def _move(self) -> None:
         self._history.step()
+        if self.plan.previews is not None and self._usage.random() < self.plan.previews.usage:
+            self._report_usage()
         if self._application is not None:
             self._application.move()
+
+    def _report_usage(self) -> None:
+        """Something is used, of which no event tells."""
+        store = self._account.store
+        prices = {
+            each.key for each in store.table("price") if (each.body["recurring"] or {}).get("usage_type") == METERED
+        }
+        items = sorted(each.key for each in store.table("subscription_item") if each.body["price"] in prices)
+        if items:
+            item = store.table("subscription_item").records[self._usage.choice(items)]
+            item.facts["usage"] = item.facts.get("usage", 0) + self._usage.randint(1, 9)
+            self.outcome.counts["reports of usage"] += 1
 
     def _quiet(self, seconds: float) -> None:
         self._agenda.sleep(seconds)
@@ -290,6 +367,7 @@ class Simulation:
         target.pipe.on_line = take_line
         self._promise.begin()
         before = len(self._stripe.arrivals)
+        self._stripe.journal.clear()
         tap = self._make_tap(phase, target)
         self._runs = tap
         self._plan_kills(phase, tap, target)
@@ -313,15 +391,19 @@ class Simulation:
         )  # fmt: skip
         self._look()
         self._check_run(target, ended, before)
+        self._check_previews(phase)
         self._count(tap, ended, faults)
         return ended
 
     def _make_tap(self, phase: Phase, target: TargetProcess) -> SimulatedTap:
+        previews = self.plan.previews
         settings = tap_settings(**self.plan.tap_settings, follow=phase.follow_seconds is not None)
+        settings |= previews.tap_settings if previews is not None else {}
         if phase.list_everything:
             settings |= {"sweep_interval_hours": 0, "full_sweep_interval_days": 0}
         state = msgspec.json.decode(msgspec.json.encode(self._state)) if self._state else None
-        return SimulatedTap(self._stripe, target.pipe, self.plan.selected, config=settings, state=state)
+        selected = self.plan.selected | (previews.selected if previews is not None else frozenset())
+        return SimulatedTap(self._stripe, target.pipe, selected, config=settings, state=state)
 
     def _plan_kills(self, phase: Phase, tap: SimulatedTap, target: TargetProcess) -> None:
         def kill_tap() -> None:
@@ -394,6 +476,17 @@ class Simulation:
         if target.target.pending_rows and ended.succeeded:
             self.outcome.wrong.append(f"the target ended well, and {target.target.pending_rows} rows were not stored")
 
+    def _check_previews(self, phase: Phase) -> None:
+        if self.plan.previews is None:
+            return
+        journal = self._stripe.journal
+        self._say(preview_checkers.requests(journal, self.plan.previews))
+        if phase.follow_seconds is not None and not phase.wire_faults:
+            poll_seconds = self.plan.tap_settings["poll_interval_ms"] / 1_000
+            self._say(preview_checkers.feed_waits(journal, poll_seconds))
+        asked = (each for _, answered, each in journal if not answered and each.path in PREVIEW_PATHS)
+        self.outcome.counts["requests for previews"] += sum(1 for _ in asked)
+
     def _check_idle(self, ended: Ended) -> None:
         if ended.requests > 2 and not self.plan.silent:
             asked = Counter(endpoint for _, endpoint in self._stripe.arrivals[-ended.requests :])
@@ -423,10 +516,14 @@ class Simulation:
             method="GET", path=f"/v1/{each.object}s/{each.key}",
             query="&".join(f"expand[]={name}" for name in fields), headers={"authorization": f"Bearer {TEST_KEY}"},
         )  # fmt: skip
-        line = {"object": each.object, "key": each.key, "facts": {}, "data": "BODY"}
-        body = self._stripe.service.api.answer(request).body  # past all that goes wrong on the way
-        shown = next(iter(parse_truth([msgspec.json.encode(line).replace(b'"BODY"', body)])))
+        shown = self._answered(each, request)
         return replace(each, body={**each.body, **{name: shown.body[name] for name in fields if name in shown.body}})
+
+    def _answered(self, each: StripeObject, request: HttpRequest) -> StripeObject:
+        """An object as a request shows it, past all that goes wrong on the way."""
+        line = {"object": each.object, "key": each.key, "facts": each.facts, "data": "BODY"}
+        body = self._stripe.service.api.answer(request).body
+        return next(iter(parse_truth([msgspec.json.encode(line).replace(b'"BODY"', body)])))
 
     def _told_of(self, key: tuple[str, ...]) -> str:
         """What happened to an object, and when, for a person who has to find out."""

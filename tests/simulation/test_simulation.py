@@ -11,10 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import checkers
+import preview_checkers
 import pytest
 from checkers import NothingGoesBack, Seen
-from plan import make_plan
+from plan import PreviewPlan, make_plan
+from preview_checkers import EVENTS_PATH, FEED_SECONDS, REASON
 from simulated_pipe import Ended
+
+from tap_stripe_events.client import Request
+from tap_stripe_events.objects import SUBSCRIPTION_PREVIEW
+from tap_stripe_events.previews import PATH
+from tap_stripe_events.roster import Key
+from tap_stripe_events.upcoming import PreviewPurpose
 
 HERE = Path(__file__).parent
 SHARES = 4
@@ -78,3 +86,47 @@ def test_an_exit_code_that_is_not_true_is_seen(ended, state):
     well = {"tap_code": 0, "target_code": 0, "tap_error": None, "target_error": None, "written": None, "printed": []}
     assert list(checkers.exit_codes(Ended(**well, requests=2), troubled=False, state={})) == []
     assert list(checkers.exit_codes(Ended(**{**well, **ended}, requests=2), troubled=False, state=state))
+
+
+KEY = Key(name=SUBSCRIPTION_PREVIEW, id="sub_1")
+POLL = Request(path=EVENTS_PATH, endpoint=EVENTS_PATH, parameters={}, purpose=None)
+
+
+def ask(turn: int | None, at_least: int = 0) -> Request:
+    purpose = PreviewPurpose(key=KEY, at_least=at_least, turn=turn)
+    return Request(path=PATH, endpoint=PATH, parameters={}, purpose=purpose, reason=REASON)
+
+
+def previews(upcoming_api: str = "upcoming") -> PreviewPlan:
+    settings = {"upcoming_api": upcoming_api, "upcoming_refresh_seconds": 600}
+    return PreviewPlan(selected=frozenset({SUBSCRIPTION_PREVIEW}), tap_settings=settings, usage=0.0, refused=())
+
+
+@pytest.mark.parametrize(
+    ("entries", "wrong"),
+    [
+        ([(0, False, ask(5)), (1, True, ask(5)), (700, False, ask(605))], None),
+        ([(0, False, ask(5)), (1, True, ask(5)), (2, False, ask(6))], "its last turn was 5"),
+        ([(0, False, ask(5)), (1, False, ask(None))], "twice at once"),
+        ([(0, True, POLL), (1, False, ask(None, 999))], None),
+        ([(0, False, ask(None, 999))], "1 times after 0 pages"),
+        ([(0, True, POLL), *((each, each % 2 == 1, ask(None, 999)) for each in range(4))], "2 times after 1 pages"),
+        ([(each, each % 2 == 1, ask(None)) for each in range(6)], "3 times since a period has ended"),
+    ],
+)  # fmt: skip
+def test_an_upcoming_invoice_that_is_asked_for_too_often_is_seen(entries, wrong):
+    found = " ".join(preview_checkers.requests(entries, previews()))
+    assert wrong in found if wrong else not found
+
+
+def test_an_upcoming_invoice_that_is_asked_for_though_none_is_read_is_seen():
+    assert list(preview_checkers.requests([(0, False, ask(5))], previews())) == []
+    assert "no upcoming invoices" in " ".join(preview_checkers.requests([(0, False, ask(5))], previews("off")))
+
+
+def test_a_feed_that_is_not_read_in_time_is_seen():
+    def read(seconds: float) -> list[tuple[float, bool, Request]]:
+        return [(0.0, False, POLL), (0.1, True, POLL), (0.1 + seconds, False, POLL)]
+
+    assert list(preview_checkers.feed_waits(read(2.0 + FEED_SECONDS), 2.1)) == []
+    assert "was not read" in " ".join(preview_checkers.feed_waits(read(2.0 + FEED_SECONDS), 1.0))
