@@ -48,7 +48,7 @@ class _Misfit:
 _MISFIT = _Misfit()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, which would take three times as long to make
 class Change:
     """A record for a stream: an object as of a moment, or that it was gone.
 
@@ -69,7 +69,7 @@ class Found:
     json: StripeJson
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen, for the same reason
 class Read:
     """One object taken apart.
 
@@ -95,7 +95,7 @@ class _Plan:
     """How the fields of one object type become columns."""
 
     object: StripeObject
-    fields: Mapping[str, tuple[str, Callable[[Any], Any]]]
+    fields: Mapping[str, tuple[str, Callable[[Any], Any] | None]]  # None: as it was sent
     references: Mapping[str, str]
     parents: tuple[tuple[str, str], ...]  # (column, field that names the parent)
     nested: tuple[tuple[str, ...], ...]
@@ -135,12 +135,14 @@ def read(
         rule = plan.fields.get(key)
         if rule is None:
             parts.take(plan, key, value)
-        elif value is None:
-            record[rule[0]] = None
+            continue
+        column, convert = rule
+        if value is None:
+            record[column] = None
+        elif convert is None:
+            lists = plan.hashes_with_lists.get(key)
+            record[column] = value if lists is None else parts.take_lists(key, value, lists)
         else:
-            if key in plan.hashes_with_lists:
-                value = parts.take_lists(key, value, plan.hashes_with_lists[key])  # noqa: PLW2901
-            column, convert = rule
             converted = convert(value)
             if converted is _MISFIT:
                 record[column] = None
@@ -423,7 +425,7 @@ def table_entry(name: str) -> StripeObject:
 @cache
 def _plan(name: str) -> _Plan:
     stripe_object = table_entry(name)
-    fields: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+    fields: dict[str, tuple[str, Callable[[Any], Any] | None]] = {}
     references: dict[str, str] = {}
     parents: list[tuple[str, str]] = []
     properties = schema(name)["properties"]
@@ -455,15 +457,18 @@ def _plan(name: str) -> _Plan:
     )
 
 
-def _converter(column: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return the function that makes a column's value of a field's, or says that it does not fit."""
+def _converter(column: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """Return the function that makes a column's value of a field's, or says that it does not fit.
+
+    None: the column takes whatever was sent.
+    """
     types = column["type"] if isinstance(column["type"], list) else [column["type"]]
     kind = types[0]
     if column.get("format") == "date-time":
         return _milliseconds if column.get("x-kind") == "milliseconds" else _time
     if column.get("x-kind") == "currency":
         return _currency
-    return {"string": _text, "integer": _integer, "number": _number, "boolean": _boolean}.get(kind, _json)
+    return {"string": _text, "integer": _integer, "number": _number, "boolean": _boolean}.get(kind)
 
 
 def _text(value: Any) -> Any:
@@ -478,16 +483,14 @@ def _boolean(value: Any) -> Any:
     return value if isinstance(value, bool) else _MISFIT
 
 
-def _json(value: Any) -> Any:
-    return value
-
-
 def _integer(value: Any) -> Any:
+    if type(value) is int and -_BIGINT <= value < _BIGINT:  # nearly always, and not a boolean
+        return value
     # 1E+999999999 is an integer too, but not one to write out.
     if isinstance(value, Decimal) and value.adjusted() < _BIGINT_DIGITS and value == value.to_integral_value():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and -_BIGINT <= value < _BIGINT:
-        return value
+        if -_BIGINT <= value < _BIGINT:
+            return value
     return _MISFIT
 
 
@@ -508,12 +511,12 @@ def _number(value: Any) -> Any:
 
 
 def _time(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND:
+    if type(value) is int and 0 <= value <= _LAST_SECOND:  # not a boolean
         return iso(value)
     return _MISFIT
 
 
 def _milliseconds(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND * 1000:
+    if type(value) is int and 0 <= value <= _LAST_SECOND * 1000:  # not a boolean
         return f"{iso(value // 1000)[:-1]}.{value % 1000:03d}Z"
     return _MISFIT

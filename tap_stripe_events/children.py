@@ -66,6 +66,7 @@ class Children:
         self._floor = floor
         self._used = used
         self._denied: set[StripeList] = set()
+        self._wanted: dict[StripeList, bool] = {}  # whether it brings anything that is selected; asked for each object
         self._unexpandable: set[StripeList] = set()
         self._needs: dict[str, bool] = {}
         self._waiting: dict[str, list[ChildPurpose]] = {}  # object type that is needed → who needs it
@@ -79,7 +80,10 @@ class Children:
 
     def wants(self, child: StripeList) -> bool:
         """Whether a list can bring something that is wanted, and Stripe lets it be read."""
-        return child not in self._denied and bool(self._selected & leads_to(child))
+        wanted = self._wanted.get(child)
+        if wanted is None:
+            wanted = self._wanted[child] = not self._selected.isdisjoint(leads_to(child))
+        return wanted and child not in self._denied
 
     def expand(self, a_list: StripeList) -> list[str]:
         """Return what to expand on a list: what would cost a request an object otherwise, and is wanted."""

@@ -52,6 +52,7 @@ def owned_child_types(name: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+@cache
 def owning_lists(name: str, child: str) -> tuple[str, ...]:
     """Return the paths of the lists that together hold a parent's children of a type."""
     return tuple(

@@ -33,6 +33,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def __init__(self, output: IO[bytes] | None = None) -> None:
         self._output = output if output is not None else sys.stdout.buffer
         self._encoder = msgspec.json.Encoder(decimal_format="number")
+        self._heads: dict[str, bytes] = {}
 
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
@@ -45,12 +46,9 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
     def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
         """Write a RECORD message; it is flushed with the next other message, or when the buffer is full."""
-        message: dict[str, Any] = {
-            "type": "RECORD",
-            "stream": stream,
-            "record": record,
-            "time_extracted": datetime.now(UTC),
-        }
-        if version is not None:
-            message["version"] = version
-        self._output.write(self._encoder.encode(message) + b"\n")
+        head = self._heads.get(stream)
+        if head is None:  # what is the same in every record of a stream is encoded once
+            head = self._heads[stream] = b'{"type":"RECORD","stream":' + self._encoder.encode(stream) + b',"record":'
+        extracted = datetime.now(UTC).isoformat().encode()
+        tail = b'"}\n' if version is None else b'","version":%d}\n' % version
+        self._output.write(b"".join((head, self._encoder.encode(record), b',"time_extracted":"', extracted, tail)))

@@ -51,7 +51,7 @@ _DENIED_SECONDS = 600.0  # how often it is tried whether the feed may be read af
 _logger = logging.getLogger("tap-stripe-events")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)  # not frozen: one is made for each record
 class Delivery:
     """A record for a stream.
 

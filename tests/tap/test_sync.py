@@ -280,4 +280,4 @@ def test_only_the_first_stream_pulls_what_there_is_and_following_begins_when_all
     )
     assert [each for each in run.until_caught_up() if isinstance(each, Delivery)]
     assert list(itertools.islice(run.until_caught_up(), 1)) == []
-    assert list(itertools.islice(run.follow(), 1)) == [Checkpoint()]
+    assert list(itertools.islice(run.follow(), 1)) == [Checkpoint(idle=True)]
