@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from target_postgres_stripe.columns import ACCOUNT, AS_OF, DELETED_AT, TABLE_VERSION, literal, quoted
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names, staged_value
 
 if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
@@ -127,12 +127,20 @@ class Statements(Fragments):
 
     # Streams with an as-of.
 
-    def apply_changes(self) -> str:
-        """Insert or overwrite with the staged rows that are not older than what is known."""
+    def apply_changes(self, *, spares: bool = False) -> str:
+        """Insert or overwrite with the staged rows that are not older than what is known.
+
+        Args:
+            spares: Rows that would not change are left out beforehand. It costs a look at each row; without it they are
+                found at the conflict, where each is locked, which is a write too.
+        """
         columns = self.shape.all_columns
+        differs = self._difference([*self.shape.values, DELETED_AT], staged_value)
+        same = f"EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()} AND NOT ({differs}))"
         return (
             f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
             f'WHERE s."_sdc_deleted_at" IS NULL AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
+            f"{f'AND NOT {same} ' if spares else ''}"
             f"ON CONFLICT ({names(self.shape.key)}) DO {self._update(self._written, [*self.shape.values, DELETED_AT])} "
             f"AND {self._not_older_than_row}"
         )

@@ -76,6 +76,8 @@ class Loader:
         self._polls: dict[str, datetime] = {}
         self._polled_at_written: datetime | None = None
         self._counting = CountingRounds()
+        # The streams whose last rows were mostly as stored already.
+        self._mostly_same: dict[str, bool] = {}
         self.tally = Tally()
         # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
         self._owns: dict[str, tuple[str, ...]] = {}
@@ -354,6 +356,11 @@ class Loader:
             part for part in parts if status.is_kept_by_events(self._progress.get(part, status.NO_PROGRESS).bookmark)
         ]
 
+    def _is_loaded(self, stream: str) -> bool:
+        """Whether a stream's table has been filled before (for some account)."""
+        found = (progress.bookmark for part, progress in self._progress.items() if part.stream == stream)
+        return any(status.moment_of(each, "backfill_finished_at") is not None for each in found)
+
     def _note_repairs(self, connection: psycopg.Connection[Any], parts: Sequence[status.Part], statement: str) -> None:
         if connection.execute(statement).rowcount:
             self._mended.update(parts)
@@ -412,7 +419,9 @@ class Loader:
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
         written = 0
         if changes:
-            written = self._write(connection, shape, statements.apply_changes())
+            spares = self._mostly_same.get(shape.stream, swept and self._is_loaded(shape.stream))
+            written = self._write(connection, shape, statements.apply_changes(spares=spares))
+            self._mostly_same[shape.stream] = 2 * written < changes
             if written < changes:
                 connection.execute(statements.advance_as_of())
         if any(row.fills_gap and not row.deleted for row in rows):

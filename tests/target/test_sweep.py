@@ -1,7 +1,7 @@
 """A sweep says what is still there; what it did not bring is gone as of its start."""
 
 import pytest
-from messages import FILLER, INTEGER, TEXT, activate, millis, record, schema, state
+from messages import FILLER, INTEGER, TEXT, activate, at, millis, record, schema, state
 
 COUPON = schema("coupon", name=TEXT)
 LIVE = "SELECT id, name FROM stripe.coupon WHERE _sdc_deleted_at IS NULL ORDER BY id"
@@ -259,3 +259,21 @@ def test_what_exists_only_within_a_row_is_gone_with_it(load, rows, hard_delete):
     ]  # the last one is newer than the sweep
     load(*schemas, record("card", id="card_cus_2_1", customer_id="cus_2", as_of=99), state(), hard_delete=hard_delete)
     assert ("card_cus_2_1",) not in rows(live)
+
+
+def test_rows_that_a_sweep_finds_as_they_are_are_not_even_locked(load, rows):
+    """A lock is written into the row, and so into the log from which a standby is fed."""
+    filled = state(coupon={"backfill_finished_at": at(2)})
+    load(state(), COUPON, *(coupon(name, 1) for name in ("a", "b", "c")), filled)
+    before = rows("SELECT ctid, xmin FROM stripe.coupon ORDER BY id")
+    load(state(), COUPON, swept("a"), swept("b"), swept("c", value="changed"), activate("coupon", SWEEP), filled)
+    assert rows("SELECT ctid, xmin FROM stripe.coupon ORDER BY id")[:2] == before[:2]
+    assert rows("SELECT id FROM stripe.coupon WHERE xmax <> 0 AND id <> 'c'") == []
+    assert rows(LIVE) == [("a", "x"), ("b", "x"), ("c", "changed")]
+
+
+def test_once_rows_come_unchanged_the_next_ones_are_looked_at_before(load, rows):
+    load(COUPON, *(coupon(name, 1) for name in ("a", "b", "c", "d")), state())
+    same = [coupon(name, 1) for name in ("a", "b", "c", "d")]
+    load(COUPON, *same[:2], state(), *same[2:], state(), batch_size_rows=2)
+    assert rows("SELECT id FROM stripe.coupon WHERE xmax <> 0 ORDER BY id") == [("a",), ("b",)]
