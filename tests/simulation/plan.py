@@ -82,6 +82,7 @@ class Phase:
         commit_faults: What goes wrong with which commit.
         database_away: The database does not answer.
         kill_tap_at: SIGKILL of the tap.
+        kill_tap_at_preview: The same, soon after it has asked for so many upcoming invoices.
         kill_target_at: SIGKILL of the target.
         kill_all_at: SIGKILL of both and of what keeps the state, which loses the last states.
         states_lost: How many.
@@ -103,6 +104,7 @@ class Phase:
     commit_faults: dict[int, str] = field(default_factory=dict)
     database_away: bool = False
     kill_tap_at: float | None = None
+    kill_tap_at_preview: int | None = None
     kill_target_at: float | None = None
     kill_all_at: float | None = None
     states_lost: int = 0
@@ -114,7 +116,10 @@ class Phase:
     @property
     def is_troubled(self) -> bool:
         """Whether something may make the run fail, or end it otherwise than by itself."""
-        kills = (self.kill_tap_at, self.kill_target_at, self.kill_all_at, self.terminate_at, self.follow_seconds)
+        kills = (
+            self.kill_tap_at, self.kill_tap_at_preview, self.kill_target_at, self.kill_all_at, self.terminate_at,
+            self.follow_seconds,
+        )  # fmt: skip
         return bool(self.wire_faults or self.statement_faults or self.commit_faults or self.database_away) or kills != (
             None,
         ) * len(kills)
@@ -300,14 +305,15 @@ def _with_previews(random: Random, plan: Plan) -> Plan:
         refused=tuple(random.choice((0.0, 0.0, 0.3, 1.0)) * refuses for _ in plan.phases),
     )
     denied = [random.random() < 0.2 * refuses for _ in plan.phases]  # the permission is that of invoices
+    kills = [random.randint(1, 30) if random.random() < 0.3 else None for _ in plan.phases]
     return replace(
         plan,
         changing=plan.changing | BILLED,
         silent=plan.silent and previews.usage > 0,  # else events tell of all that upcoming invoices are computed from
         previews=previews,
         phases=tuple(
-            replace(phase, refused=phase.refused | {"invoice"}) if each else phase
-            for phase, each in zip(plan.phases, denied, strict=True)
+            replace(phase, refused=phase.refused | ({"invoice"} if refused else set()), kill_tap_at_preview=kill)
+            for phase, refused, kill in zip(plan.phases, denied, kills, strict=True)
         ),
     )
 

@@ -63,6 +63,7 @@ class SimulatedStripe:
         self.arrivals: list[tuple[float, str]] = []  # when a request reached Stripe, and its endpoint
         self.journal: list[tuple[float, bool, Request]] = []  # requests of the tap: sent for, and (True) answered
         self.refused_previews = 0.0  # the share of them that is refused with 400
+        self.on_preview: Callable[[], None] = lambda: None  # called when one is asked for
         self._full_key = service.keys[TEST_KEY]
 
     @property
@@ -85,6 +86,8 @@ class SimulatedStripe:
         self.pass_time()
         if of_the_tap:
             self.arrivals.append((self.agenda.monotonic(), self.service.api.endpoint(request)))
+        if of_the_tap and urlsplit(request.path).path in PREVIEW_PATHS:
+            self.on_preview()
         if of_the_tap and self._refuses(request):
             return Exchange(response=Response(status=400, body=msgspec.json.encode(_NO_PREVIEW.body(""))))
         return self.service.handle(request)

@@ -9,6 +9,7 @@ reading, faults, kills, what an application does through a proxy.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -39,13 +40,14 @@ from tap_stripe_events.object_table import API_VERSION
 from tap_stripe_events.objects import CUSTOMER_PREVIEW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from oracle import StripeObject
 
 START = 1_790_000_000
 LONGER_THAN_LATE_SECONDS = 130.0
 MOST_WRONG = 12
+MOVES_AT_LAST = 30
 MOST_RENEWALS = 8
 """After so many runs in which something was billed meanwhile, the last one counts."""
 
@@ -260,6 +262,17 @@ class Simulation:
                 break
             self._quiet(preview_checkers.REST_SECONDS + LONGER_THAN_LATE_SECONDS)
         self._compare_previews("after all had their turn")
+        self._tell_previews()
+
+    def _tell_previews(self) -> None:
+        """All is read: of whatever happens now events tell, whoever had a turn meanwhile."""
+        self._history.silent = False
+        for _ in range(MOVES_AT_LAST):
+            self._history.step()
+        self._quiet(LONGER_THAN_LATE_SECONDS)
+        self._calm_run(Phase())
+        self._compare_previews("as events tell at last")
+        self._history.silent = self.plan.silent
 
     def _newest_event(self) -> int:
         order = self._account.store.table("event").order
@@ -430,6 +443,16 @@ class Simulation:
                 self._agenda.after(moment, action)
         if phase.follow_seconds is not None:
             self._agenda.after(phase.follow_seconds, terminate)
+        self._plan_kill_at_preview(phase, kill_tap)
+
+    def _plan_kill_at_preview(self, phase: Phase, kill_tap: Callable[[], None]) -> None:
+        asked = itertools.count(1)
+
+        def note() -> None:
+            if next(asked) == phase.kill_tap_at_preview:
+                self._agenda.after(self._usage.expovariate(2.0), kill_tap)
+
+        self._stripe.on_preview = note
 
     def _end_writing(self, target: TargetProcess) -> None:
         with contextlib.suppress(BrokenPipeError):  # what it could not write is lost with the target
