@@ -262,7 +262,17 @@ class Simulation:
                 break
             self._quiet(preview_checkers.REST_SECONDS + LONGER_THAN_LATE_SECONDS)
         self._compare_previews("after all had their turn")
+        self._lose_no_turn(previews)
         self._tell_previews()
+
+    def _lose_no_turn(self, previews: PreviewPlan) -> None:
+        """All are due again, and the tap is killed while it asks: what was not answered is asked for again."""
+        self._quiet(previews.refresh_seconds + preview_checkers.REST_SECONDS + LONGER_THAN_LATE_SECONDS)
+        began = self._agenda.true_time()
+        ended = self._run(Phase(kill_tap_at_preview=self._usage.randint(1, 1 + len(self._previews()))))
+        self._say(checkers.exit_codes(ended, troubled=True, state=self._state))
+        self._calm_run(Phase())
+        self._say(self._fresh.check(self._previews(), previews, began))
 
     def _tell_previews(self) -> None:
         """All is read: of whatever happens now events tell, whoever had a turn meanwhile."""
