@@ -7,13 +7,14 @@ counter, drift, is kept in the database; setting it back there looks like a rest
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stripe_proxy.snapshot import Snapshot, StreamState, age, behind
+from stripe_proxy.snapshot import Snapshot, StreamState, StreamStatus, age, behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,49 +77,61 @@ def _of_sync(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _of_streams(snapshot: Snapshot) -> Iterator[Metric]:
     streams = snapshot.streams
-    yield _gauge("rows", "Rows that are not deleted, as last counted", ((s.stream, s.rows) for s in streams))
-    yield _gauge(
-        "lag_seconds", "How far the stream is behind Stripe", ((s.stream, _in_seconds(s.lag)) for s in streams)
-    )
-    yield _gauge(
+    gauge = partial(_gauge, labels=_labels(snapshot))
+    yield gauge("rows", "Rows that are not deleted, as last counted", ((s, s.rows) for s in streams))
+    yield gauge("lag_seconds", "How far the stream is behind Stripe", ((s, _in_seconds(s.lag)) for s in streams))
+    yield gauge(
         "last_poll_age_seconds",
         "Since Stripe's events were last read for the stream",
-        ((s.stream, _in_seconds(age(s.polled_at, snapshot.taken_at))) for s in streams),
+        ((s, _in_seconds(age(s.polled_at, snapshot.taken_at))) for s in streams),
     )
-    yield _gauge(
+    yield gauge(
         "last_sweep_age_seconds",
         "Since the last listing in full that was finished began",
-        ((s.stream, _in_seconds(age(s.swept_at, snapshot.taken_at))) for s in streams),
+        ((s, _in_seconds(age(s.swept_at, snapshot.taken_at))) for s in streams),
     )
-    yield _gauge(
+    yield gauge(
         "denied",
         "1 if Stripe refuses the stream to the sync's key",
-        ((s.stream, s.state is StreamState.DENIED) for s in streams),
+        ((s, s.state is StreamState.DENIED) for s in streams),
     )
-    yield _gauge(
+    yield gauge(
         "backfill_finished",
         "1 if the table is filled; none where Stripe refuses the stream",
-        ((s.stream, s.state is StreamState.LIVE) for s in streams if s.state not in _REFUSED),
+        ((s, s.state is StreamState.LIVE) for s in streams if s.state not in _REFUSED),
     )
-    yield _gauge(
+    yield gauge(
         "backfill_ratio",
         "How much of the time that the list spans is read, while the table is filled",
-        ((s.stream, s.backfill.fraction) for s in streams if s.backfill is not None),
+        ((s, s.backfill.fraction) for s in streams if s.backfill is not None),
     )
     drift = CounterMetricFamily(
-        "stripe_sync_stream_drift_rows", "Rows that had to be mended although events tell of them", labels=("stream",)
+        "stripe_sync_stream_drift_rows",
+        "Rows that had to be mended although events tell of them",
+        labels=_labels(snapshot),
     )
     for each in streams:
-        drift.add_metric((each.stream,), each.drift)
+        drift.add_metric(_values(each, _labels(snapshot)), each.drift)
     yield drift
 
 
-def _gauge(name: str, meaning: str, samples: Iterable[tuple[str, float | None]]) -> GaugeMetricFamily:
+def _labels(snapshot: Snapshot) -> tuple[str, ...]:
+    """By what streams are told apart."""
+    return ("stream", "account") if any(each.account for each in snapshot.streams) else ("stream",)
+
+
+def _values(stream: StreamStatus, labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(getattr(stream, label) for label in labels)
+
+
+def _gauge(
+    name: str, meaning: str, samples: Iterable[tuple[StreamStatus, float | None]], *, labels: tuple[str, ...]
+) -> GaugeMetricFamily:
     """A figure of each stream, where it is known."""
-    gauge = GaugeMetricFamily(f"stripe_sync_stream_{name}", meaning, labels=("stream",))
+    gauge = GaugeMetricFamily(f"stripe_sync_stream_{name}", meaning, labels=labels)
     for stream, value in samples:
         if value is not None:
-            gauge.add_metric((stream,), float(value))
+            gauge.add_metric(_values(stream, labels), float(value))
     return gauge
 
 

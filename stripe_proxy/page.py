@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -89,9 +89,9 @@ def render(snapshot: Snapshot, *, wait_path: str | None, sync_process: SyncProce
         fold_denied=len(denied) > SHOWN_OPEN_MAX,
         streams=[each for each in ordered if not is_empty(each)],
         empty=[each for each in ordered if is_empty(each)],
-        notes={each.stream: notes(each, snapshot.taken_at) for each in snapshot.streams},
+        notes={each.name: notes(each, snapshot.taken_at) for each in snapshot.streams},
         unused=snapshot.having(StreamState.NOT_IN_USE),
-        drawing=drawing(snapshot.references, {each.stream: each.rows or 0 for each in snapshot.streams}),
+        drawing=drawing(snapshot.references, rows_by_stream(snapshot.streams)),
     )
 
 
@@ -151,15 +151,13 @@ def troubles(snapshot: Snapshot) -> list[tuple[str, str]]:
     for each in snapshot.streams:
         if each.gap is not None:
             start, end = map(moment, each.gap)
-            found.append(
-                (each.stream, f"What Stripe announced from {start} to {end} is lost: no list makes up for it.")
-            )
+            found.append((each.name, f"What Stripe announced from {start} to {end} is lost: no list makes up for it."))
         if each.drift:
             last = "" if each.drift_found_at is None else f", last {moment(each.drift_found_at)}"
             rows = plural(each.drift, "row")
-            found.append((each.stream, f"A listing had to mend {rows} that events should have kept right{last}."))
+            found.append((each.name, f"A listing had to mend {rows} that events should have kept right{last}."))
     found += [
-        (each.stream, "The last readings of the feed were not for this stream. Is it still selected?")
+        (each.name, "The last readings of the feed were not for this stream. Is it still selected?")
         for each in left_behind(snapshot)
     ]
     return found
@@ -188,7 +186,7 @@ def in_order(snapshot: Snapshot) -> list[StreamStatus]:
             group = 0
         else:
             group = {StreamState.BACKFILLING: 1, StreamState.LIVE: 2}.get(each.state, 3)
-        return group, -(each.rows or 0), each.stream
+        return group, -(each.rows or 0), each.name
 
     return sorted(snapshot.having(StreamState.LIVE, StreamState.BACKFILLING, StreamState.WAITING), key=place)
 
@@ -254,6 +252,14 @@ class Drawing:
 
 
 BOX_WIDTH, BOX_HEIGHT = 150, 40
+
+
+def rows_by_stream(streams: Iterable[StreamStatus]) -> dict[str, int]:
+    """How many rows each table has, of all accounts."""
+    found: Counter[str] = Counter()
+    for each in streams:
+        found[each.stream] += each.rows or 0
+    return dict(found)
 
 
 def drawing(references: Iterable[Reference], rows: Mapping[str, int]) -> Drawing:

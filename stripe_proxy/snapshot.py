@@ -92,6 +92,7 @@ class StreamStatus:
 
     Attributes:
         stream: Its name, which is also its table's.
+        account: Whose part of it this is, where the tables have the rows of several accounts.
         state: How it is.
         rows: How many of its rows are not deleted, as last counted; None if they never were.
         kept_by: What keeps it up to date.
@@ -110,6 +111,7 @@ class StreamStatus:
 
     stream: str
     state: StreamState
+    account: str = ""
     rows: int | None = None
     kept_by: str | None = None
     lag: timedelta | None = None
@@ -123,6 +125,11 @@ class StreamStatus:
     gap: tuple[datetime, datetime] | None = None
     drift: int = 0
     drift_found_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called where those of all accounts stand together."""
+        return f"{self.stream} of {self.account}" if self.account else self.stream
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -194,7 +201,8 @@ def read(connection: psycopg.Connection[Any], schema: str) -> Snapshot:
         if not {*_READ} <= {*(found["tables"] or ())}:
             return Snapshot(schema=schema, taken_at=taken_at)
         sync = cursor.execute(f"SELECT * FROM {quoted(schema)}._sync").fetchone()
-        rows = cursor.execute(f"SELECT * FROM {quoted(schema)}._sync_status ORDER BY stream").fetchall()
+        rows = cursor.execute(f"SELECT * FROM {quoted(schema)}._sync_status").fetchall()
+        rows.sort(key=lambda each: (each["stream"], each.get("stripe_account_id", "")))
         columns = cursor.execute(_COLUMNS.format(schema=quoted(schema)), (quoted(schema),)).fetchall()
         if sync is None:
             return Snapshot(schema=schema, taken_at=taken_at)
@@ -248,6 +256,7 @@ def stream_status(
     is_refused = state in {StreamState.DENIED, StreamState.NOT_IN_USE}
     return StreamStatus(
         stream=row["stream"],
+        account=row.get("stripe_account_id", ""),
         state=state,
         rows=row["rows"],
         kept_by=row["kept_by"],
@@ -392,7 +401,7 @@ def lists_not_read(streams: Iterable[StreamStatus]) -> dict[tuple[str, str], lis
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for each in streams:
         for refusal in each.not_read.items():
-            found[refusal].append(each.stream)
+            found[refusal].append(each.name)
     return dict(found)
 
 
@@ -409,8 +418,8 @@ def left_behind(snapshot: Snapshot) -> tuple[StreamStatus, ...]:
 
 def behind(snapshot: Snapshot) -> timedelta | None:
     """How far behind the present the live streams are, those left aside that nobody reads any more."""
-    aside = {each.stream for each in left_behind(snapshot)}
-    lags = [each.lag for each in snapshot.having(StreamState.LIVE) if each.lag is not None and each.stream not in aside]
+    aside = {each.name for each in left_behind(snapshot)}
+    lags = [each.lag for each in snapshot.having(StreamState.LIVE) if each.lag is not None and each.name not in aside]
     return max(lags, default=None)
 
 

@@ -94,3 +94,16 @@ def test_names_are_as_prometheus_wants_them():
 def test_a_name_that_breaks_the_format_is_escaped():
     odd = StreamStatus(stream='a"b\\c\nd', state=StreamState.LIVE, rows=1)
     assert by_label(Snapshot(schema="s", taken_at=NOW, streams=(odd,)), "stripe_sync_stream_rows") == {odd.stream: 1}
+
+
+def test_streams_of_several_accounts_are_told_apart():
+    """The same labels twice, and Prometheus takes nothing of the answer."""
+    streams = [
+        StreamStatus(stream="coupon", account=account, state=StreamState.LIVE, rows=rows, drift=0)
+        for account, rows in (("acct_1", 3), ("acct_2", 5))
+    ]
+    text = metrics.render(Snapshot(schema="stripe", taken_at=NOW, streams=tuple(streams))).decode()
+    assert 'stripe_sync_stream_rows{account="acct_1",stream="coupon"} 3.0' in text
+    assert 'stripe_sync_stream_rows{account="acct_2",stream="coupon"} 5.0' in text
+    samples = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(samples) == len(set(samples))
