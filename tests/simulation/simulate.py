@@ -58,7 +58,9 @@ def main() -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
     logging.getLogger("tap-stripe-events").addFilter(lambda record: not record.msg.startswith("Skipping deselected"))
-    logging.basicConfig(level=logging.INFO if options.seed is not None else logging.CRITICAL + 1, stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    if options.seed is None:
+        logging.disable()  # whatever levels loggers have of their own
     began = time.monotonic()
     make = make_process_world if options.over_sockets else make_world
     worlds: list[World | ProcessWorld] = [make(account) for account in range(ACCOUNTS)]
