@@ -413,15 +413,10 @@ class AccountsRun:
     def _look(self) -> Iterator[Delivery | Activate]:
         """Find out which accounts there are, and begin with those that are not read yet."""
         self._looks_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
-        if self._wanted.own and self._own_id is not None:
-            self._join([self._own_id])
-        if self._wanted.ids is None:
-            connected = self._connected()
-            self._join(connected)
-            self._leave({*self._bookmarks.ids()} - {*connected, self._own_id})
-        else:
-            self._join(self._wanted.ids)
-            self._leave({*self._bookmarks.ids()} - {*self._wanted.ids, self._own_id if self._wanted.own else None})
+        own = [self._own_id] if self._wanted.own and self._own_id is not None else []
+        read = [*own, *(self._connected() if self._wanted.ids is None else self._wanted.ids)]
+        self._join(read)
+        self._leave({*self._bookmarks.ids()} - {*read})
         yield from self._begin()
 
     def _connected(self) -> list[str]:
@@ -431,9 +426,9 @@ class AccountsRun:
             AccountsUnknownError: The key may not know them.
         """
         found: list[str] = []
+        after: dict[str, str] = {}
         more = True
         while more:
-            after = {"starting_after": found[-1]} if found else {}
             answer = self._client.get(
                 Request(path=_ACCOUNTS, endpoint=_ACCOUNTS, parameters={"limit": 100, **after}, reason="accounts")
             )
@@ -443,9 +438,10 @@ class AccountsRun:
                 why = answer.refusal.message if answer.refusal is not None else answer.verdict.name
                 raise AccountsUnknownError(what="the connected accounts", path=_ACCOUNTS, why=why)
             elements, more = list_elements(answer, self._client.api_url)
-            found += [each["id"] for each in elements if each.get("id") != self._own_id]
+            found += [each["id"] for each in elements]
+            after = {"starting_after": found[-1]} if found else {}
             more = more and bool(elements)
-        return found
+        return [each for each in found if each != self._own_id]
 
     def _join(self, accounts: Collection[str]) -> None:
         for each in accounts:
@@ -456,12 +452,11 @@ class AccountsRun:
                     kept_by = STRIPE_OBJECTS[names_by_stream()[stream]].kept_by
                     self._bookmarks.of(each).kept_by(stream, kept_by.value)
 
-    def _leave(self, accounts: Collection[str | None]) -> None:
+    def _leave(self, accounts: Collection[str]) -> None:
         """Read accounts no longer that are not among those wanted; their rows stay, and nobody waits for more."""
         for account in accounts:
-            if account is not None:
-                self._bookmarks.of(account).select(())
-                self._joined.discard(account)
+            self._bookmarks.of(account).select(())
+            self._joined.discard(account)
         self._members = {flight: each for flight, each in self._members.items() if each.id not in accounts}
 
     # One account

@@ -278,6 +278,16 @@ def test_an_account_that_has_left_is_not_waited_for() -> None:
     assert "selected" not in platform.state["accounts"]["acct_1"]["bookmarks"]["coupon"]
 
 
+def test_the_own_account_can_be_left_out_later() -> None:
+    stripe = PlatformStripe(*(f"acct_{each}" for each in range(150)))
+    platform = Platform(stripe)
+    platform.read()
+    assert len(platform.accounts()) == 151
+    platform.read(Wanted(ids=None, own=False))
+    bookmarks = {account: each["bookmarks"]["coupon"] for account, each in platform.state["accounts"].items()}
+    assert [account for account, each in bookmarks.items() if each.get("selected") is False] == [OWN]
+
+
 def test_an_account_is_waited_for_before_it_is_its_turn() -> None:
     stripe = PlatformStripe(*(f"acct_{each}" for each in range(40)))
     platform = Platform(stripe)
