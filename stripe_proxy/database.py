@@ -70,7 +70,7 @@ class Database:
         found = connection.execute(f"SELECT id, account_id, livemode FROM {quoted(self.schema)}._sync").fetchone()
         if found is None or found[2] is None:
             return None
-        parts = status.stored_progress(connection, self.schema)
+        parts = status.stored_parts(connection, self.schema)
         return Sync(
             id=str(found[0]),
             account_id=found[1],

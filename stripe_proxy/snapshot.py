@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 
 from tap_stripe_events.references import references as schema_references
 from target_postgres_stripe.columns import quoted
-from target_postgres_stripe.status import moment_of
+from target_postgres_stripe.status import mapping, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -269,7 +269,7 @@ def stream_status(
             bookmark, row["backfill_started_at"], taken_at=taken_at, written_at=written_at, beginning=beginning
         ) if is_filling else None,
         denial=denial_of(row["denied"], bookmark) if is_refused else None,
-        not_read={str(path): str(why) for path, why in _mapping(bookmark.get("not_read")).items()},
+        not_read={str(path): str(why) for path, why in mapping(bookmark.get("not_read")).items()},
         gap=(ends[0], ends[1]) if ends[0] and ends[1] else None,
         drift=row["drift"],
         drift_found_at=row["drift_found_at"],
@@ -282,7 +282,7 @@ def state_of(row: Mapping[str, Any], bookmark: Mapping[str, Any]) -> StreamState
     What Stripe lists nowhere has no backfill: its table is filled by events, and by what other objects hold.
     """
     if row["denied"] is not None:
-        unused = bool(_mapping(bookmark.get("denied")).get("not_set_up"))
+        unused = bool(mapping(bookmark.get("denied")).get("not_set_up"))
         return StreamState.NOT_IN_USE if unused else StreamState.DENIED
     if row["backfill_finished_at"] is not None:
         return StreamState.LIVE
@@ -421,7 +421,3 @@ def behind(snapshot: Snapshot) -> timedelta | None:
     aside = {each.name for each in left_behind(snapshot)}
     lags = [each.lag for each in snapshot.having(StreamState.LIVE) if each.lag is not None and each.name not in aside]
     return max(lags, default=None)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

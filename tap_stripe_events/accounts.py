@@ -209,8 +209,7 @@ class AccountsRun:
         Raises:
             TapError: The run cannot go on.
         """
-        self._items = self._run()
-        yield from self._items
+        yield from self._run()
 
     def stop(self, exit_code: int) -> None:
         """Deliver nothing more than the rest of the present answer."""

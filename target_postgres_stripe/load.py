@@ -419,7 +419,9 @@ class Loader:
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
         written = 0
         if changes:
-            spares = self._mostly_same.get(shape.stream, swept and self._is_loaded(shape.stream))
+            spares = self._mostly_same.get(shape.stream)
+            if spares is None:
+                spares = swept and self._is_loaded(shape.stream)
             written = self._write(connection, shape, statements.apply_changes(spares=spares))
             self._mostly_same[shape.stream] = 2 * written < changes
             if written < changes:

@@ -123,7 +123,7 @@ def bookmarks_of(state: Any) -> dict[Part, Any]:
     return {
         Part(stream, account): bookmark
         for account, own in _accounts_of(state).items()
-        for stream, bookmark in _mapping(own.get("bookmarks", own)).items()
+        for stream, bookmark in mapping(own.get("bookmarks", own)).items()
     }
 
 
@@ -135,13 +135,14 @@ def polls_of(state: Any) -> dict[str, datetime]:
 
 def _accounts_of(state: Any) -> dict[str, dict[str, Any]]:
     """The state of each account; one without a name where the STATE is about one alone."""
-    state = _mapping(state)
+    state = mapping(state)
     if identity_of(state) is None or "accounts" not in state:
         return {"": state}
-    return {account: _mapping(own) for account, own in _mapping(state["accounts"]).items()}
+    return {account: mapping(own) for account, own in mapping(state["accounts"]).items()}
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """What was found where a JSON object is expected; an empty one if it is something else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -266,6 +267,15 @@ def stored_progress(connection: psycopg.Connection[Any], schema: str) -> dict[Pa
         Part(stream, account): Progress(bookmark=None, furthest=moments_of(furthest)).after(bookmark)
         for stream, account, bookmark, furthest in found
     }
+
+
+def stored_parts(connection: psycopg.Connection[Any], schema: str) -> set[Part]:
+    """The streams (of accounts) that have bookmarks, without these."""
+    # As JSON for the same reason as above.
+    found = connection.execute(
+        f"SELECT stream, coalesce(to_jsonb(t)->>'stripe_account_id', '') FROM {quoted(schema)}._sync_status t"
+    )
+    return {Part(*each) for each in found}
 
 
 def write_identity(connection: psycopg.Connection[Any], schema: str, incoming: Identity) -> Identity:
