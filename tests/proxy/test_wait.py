@@ -80,6 +80,28 @@ def test_a_stream_is_waited_for_from_its_first_bookmark_on(load, connection, boo
     assert (obstacle(found, CALLED, NOW, None) is None) is (followed == {"mandate"})
 
 
+LOADED = IN | {"backfill_started_at": "2026-11-24T11:00:00Z", "backfill_finished_at": "2026-11-24T11:01:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("second", "is_up_to_date"),
+    [
+        (LOADED, True),
+        (LOADED | {"events_as_of": "2026-11-24T12:00:00Z"}, False),  # in the second of the call
+        ({"kept_by": "events"}, False),  # it is not its turn yet
+        (LOADED | {"backfill_finished_at": None}, False),
+        (LOADED | {"events_as_of": "2026-11-20T12:00:00Z", "selected": False}, True),  # it has left
+        (LOADED | {"events_as_of": "2026-11-20T12:00:00Z", "denied": {"reason": "no access"}}, True),
+    ],
+)
+def test_every_account_that_is_read_is_waited_for(load, connection, second, is_up_to_date):
+    accounts = {"acct_1": {"bookmarks": {"coupon": LOADED}}, "acct_2": {"bookmarks": {"coupon": second}}}
+    first = {"account": {"id": "acct_1", "livemode": False}}
+    load(*({"type": "STATE", "value": each} for each in (first, first | {"accounts": accounts})))
+    found = read_status(connection, "stripe", frozenset())
+    assert (obstacle(found, CALLED, NOW, None) is None) is is_up_to_date
+
+
 # How late it is at Stripe's
 
 

@@ -212,6 +212,34 @@ def test_no_account_waits_until_another_has_had_all_places_in_flight() -> None:
     assert platform.accounts()["acct_long"] == 3_000
 
 
+def test_a_run_that_is_cut_off_goes_on_in_every_account_where_it_was() -> None:
+    """As after a kill: what the last STATE covers is kept, and the rest read again."""
+    accounts = [f"acct_{each}" for each in range(4)]
+
+    def stripe() -> PlatformStripe:
+        made = PlatformStripe(*accounts, in_flight=4, latency=0.1)
+        for account, lists in made.of.items():
+            lists["/v1/coupons"] = coupons(account, 1_500)
+        return made
+
+    undisturbed, killed = Platform(stripe()), Platform(stripe())
+    undisturbed.read()
+    kept: dict[str, Any] = {}
+    for item in killed.begin().until_caught_up():
+        killed.take(item)
+        if isinstance(item, Checkpoint):
+            kept = copy.deepcopy(killed.state)
+            rows = dict(killed.rows)
+            if len(rows) > 3_000:
+                break
+    assert len(rows) < 5 * 1_500
+    killed.state, killed.rows = kept, rows
+    killed.read()
+    assert killed.accounts() == undisturbed.accounts() == dict.fromkeys((OWN, *accounts), 1_500)
+    # Their answers to whose they are come again, and what was in flight.
+    assert len(killed.stripe.requests) < 1.2 * len(undisturbed.stripe.requests) + 2 * len(accounts)
+
+
 def test_an_account_that_fails_is_named_and_stops_no_other() -> None:
     stripe = PlatformStripe("acct_1", "acct_2")
     stripe.failures["acct_1", "/v1/coupons"] = TapError()
