@@ -1,4 +1,4 @@
-"""Records → lines of a text COPY. Pure, and the hot path: everything here runs once a record or once a value.
+"""Records → rows. Pure, and the hot path, together with copy_text.py: everything here runs once a record.
 
 A record is decoded by a ``msgspec`` struct made for its stream, which checks the types on the way; nested values stay
 the bytes they were. What does not decode is looked at again field by field: ``1.0`` is the integer 1, an integer
@@ -24,9 +24,10 @@ from target_postgres_stripe.columns import (
     RESERVED_PROPERTIES,
     ColumnType,
 )
+from target_postgres_stripe.copy_text import NULL, NotAMomentError, copy_line, fields_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_postgres_stripe.columns import TableShape
 
@@ -41,9 +42,6 @@ PLAIN_DIGITS_MAX = 4300
 
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 """Arithmetic that rounds nothing and raises nothing."""
-
-NULL = "\0"
-"""A field without a value, until its line is written; U+0000 cannot be in a record any more (see text.py)."""
 
 Bigint = Annotated[int, msgspec.Meta(ge=BIGINT_MIN, le=BIGINT_MAX)]
 
@@ -61,6 +59,16 @@ PYTHON_TYPES: dict[ColumnType, Any] = {
 
 CHILDREN_TYPE: Any = dict[str, list[str]] | None
 JSON_NULL = msgspec.Raw(b"null")
+NO_LISTS: frozenset[str] = frozenset()
+
+STAGED_TYPES = (
+    ColumnType.TIMESTAMPTZ,
+    ColumnType.TIMESTAMPTZ,
+    ColumnType.BIGINT,
+    ColumnType.TIMESTAMPTZ,
+    ColumnType.BIGINT,
+)
+"""Of what a staged row has beside its columns: as-of, deleted-at, version, time extracted, sequence."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -127,7 +135,7 @@ class RowReader:
 
     def __init__(self, shape: TableShape) -> None:
         self._shape = shape
-        self._formats = tuple(FORMATS[column.type] for column in shape.columns)
+        self._fields = fields_function([*(column.type for column in shape.columns), *STAGED_TYPES])
         self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)
         self._decoder = record_decoder(shape, forbid_unknown_fields=True)
         self._ignores_unknown = False
@@ -162,44 +170,44 @@ class RowReader:
             NullKeyError: The key has no value.
             UnknownFieldsError: It has fields without a column, and nobody has said to ignore them.
         """
-        *own, as_of, deleted_at, children = self._values(record)
-        if self._shape.ordered and as_of is None:
+        values = self._values(record)
+        as_of, deleted_at, children = values[-3:]
+        if as_of is None and self._shape.ordered:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
         try:
-            fields = [NULL if v is None else v if f is None else f(v) for f, v in zip(self._formats, own, strict=True)]
-            fields += [NULL if v is None else moment(v) for v in (as_of, deleted_at, extracted_at)]
+            fields = self._fields((*values[:-1], version, extracted_at, sequence))
         except NotAMomentError as error:
-            raise WrongValueError(column=self._column_of(error, own), expected=error.expected) from None
-        *own_fields, as_of_field, deleted_at_field, extracted_at_field = fields
-        key = own_fields[: len(self._key_formats)]
-        if NULL in key:
-            raise NullKeyError(column=self._shape.key[key.index(NULL)].property, expected="a value")
-        if key and is_long(key):
-            longest = max(range(len(key)), key=lambda place: len(key[place]))
-            raise WrongValueError(
-                column=self._shape.key[longest].property,
-                expected=f"short enough for a key of at most {KEY_BYTES_MAX} bytes",
-            )
+            raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
+        fields.append(NULL if children is None else msgspec.json.encode(children).decode())
         return Row(
-            line=copy_line(
-                [
-                    *own_fields,
-                    as_of_field,
-                    deleted_at_field,
-                    NULL if version is None else str(version),
-                    extracted_at_field,
-                    str(sequence),
-                    NULL if children is None else msgspec.json.encode(children).decode(),
-                ]
-            ),
-            key=tuple(text if f is None else f(text) for f, text in zip(self._key_formats, key, strict=True)),
+            line=copy_line(fields),
+            key=self._key(fields),
             record=number,
             segment=segment,
             as_of=as_of,
             deleted=deleted_at is not None,
             version=version,
-            lists=frozenset(children or ()),
+            lists=frozenset(children) if children else NO_LISTS,
         )
+
+    def _key(self, fields: list[str]) -> tuple[str, ...]:
+        """The key, which is the first fields.
+
+        Raises:
+            NullKeyError, WrongValueError: A part of it has no value; it is too long.
+        """
+        key = fields[: len(self._key_formats)]
+        if NULL in key:
+            raise NullKeyError(column=self._shape.key[key.index(NULL)].property, expected="a value")
+        if is_long(key):
+            longest = max(range(len(key)), key=lambda place: len(key[place]))
+            raise WrongValueError(
+                column=self._shape.key[longest].property,
+                expected=f"short enough for a key of at most {KEY_BYTES_MAX} bytes",
+            )
+        if not any(self._key_formats):
+            return tuple(key)
+        return tuple([text if f is None else f(text) for f, text in zip(self._key_formats, key, strict=True)])
 
     def _values(self, record: msgspec.Raw) -> tuple[Any, ...]:
         """The values of the stream's columns, then as-of, deleted-at and the children's lists."""
@@ -228,10 +236,10 @@ class RowReader:
             children_of(fields),
         )
 
-    def _column_of(self, error: NotAMomentError, own: list[Any]) -> str:
+    def _column_of(self, error: NotAMomentError, values: Sequence[Any]) -> str:
         """The property that is not the date or time it should be."""
         refused = error.text
-        named = zip(self._shape.columns, own, strict=True)
+        named = zip(self._shape.columns, values, strict=False)
         others = f"{AS_OF.property}, {DELETED_AT.property} or time_extracted"
         return next((column.property for column, value in named if value is refused), others)
 
@@ -256,21 +264,6 @@ def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec
     except ValueError:
         return None
     return msgspec.json.Decoder(struct)
-
-
-def copy_line(fields: list[str]) -> bytes:
-    """A line of a text COPY; most rows have nothing to escape, which is found out for all fields at once."""
-    line = "\t".join(fields)
-    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(fields) - 1:
-        line = "\t".join([escaped(field) for field in fields])
-    return (line.replace(NULL, "\\N") + "\n").encode()
-
-
-def escaped(field: str) -> str:
-    """A field with what COPY gives a meaning to escaped."""
-    if "\\" in field:
-        field = field.replace("\\", "\\\\")
-    return field.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def value_of(fields: dict[str, msgspec.Raw], name: str, column_type: ColumnType) -> Any:
@@ -306,53 +299,6 @@ def children_of(fields: dict[str, msgspec.Raw]) -> dict[str, list[str]] | None:
     except msgspec.ValidationError:
         raise WrongValueError(column=CHILDREN_PROPERTY, expected="an object of lists of ids") from None
     return found
-
-
-def moment(text: str) -> str:
-    """A date or date-time; Postgres would also take ``now`` or ``yesterday`` and store something else tomorrow."""
-    if text[4:5] == "-" and text[:4].isdigit():
-        return text
-    raise NotAMomentError(text, expected="a date or time as in ISO 8601")
-
-
-DAY = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ]00:00(?::00(?:\.0*)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-
-
-def day(text: str) -> str:
-    """A date. Some taps write its midnight; any other time would be cut off by Postgres, in silence."""
-    if (found := DAY.fullmatch(text)) is not None:
-        return found[1]
-    raise NotAMomentError(text, expected="a date as in ISO 8601, without a time")
-
-
-TIME_OF_DAY = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]00:?00)?", re.ASCII)
-
-
-def time_of_day(text: str) -> str:
-    """A time of day, in UTC or of no zone: Postgres would take another offset and forget it."""
-    if (found := TIME_OF_DAY.fullmatch(text)) is not None:
-        return found[1]
-    raise NotAMomentError(text, expected="a time of day as in ISO 8601, without an offset from UTC")
-
-
-class NotAMomentError(ValueError):
-    """A text where a date, date-time or time was expected.
-
-    Attributes:
-        text: The text, to find the column by.
-        expected: What was expected, in words.
-    """
-
-    def __init__(self, text: str, *, expected: str) -> None:
-        super().__init__()
-        self.text = text
-        self.expected = expected
-
-
-def nested(value: msgspec.Raw) -> str:
-    """A nested value as JSON text; JSON's null is SQL's NULL."""
-    text = str(value, "utf-8")
-    return NULL if text == "null" else text
 
 
 def is_long(key: list[str]) -> bool:
@@ -432,15 +378,3 @@ KEY_FORMATS: dict[ColumnType, Callable[[str], str]] = {
     ColumnType.JSONB: same_json,
 }
 """Key values that Postgres may find equal although their texts differ."""
-
-FORMATS: dict[ColumnType, Callable[[Any], str] | None] = {
-    ColumnType.BIGINT: str,
-    ColumnType.NUMERIC: str,
-    ColumnType.BOOLEAN: {True: "t", False: "f"}.__getitem__,
-    ColumnType.TEXT: None,
-    ColumnType.TIMESTAMPTZ: moment,
-    ColumnType.DATE: day,
-    ColumnType.TIME: time_of_day,
-    ColumnType.JSONB: nested,
-}
-"""How each type's values are written, None: as they are. Never called with None."""

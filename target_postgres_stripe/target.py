@@ -148,6 +148,7 @@ class TargetPostgresStripe(Target):
         self._segment = 0
         # The STATEs read and not yet committed, by number.
         self._states: dict[int, dict[str, Any]] = {}
+        self._batch_size_rows: int = self.config["batch_size_rows"]
         self._pending_rows = 0
         self._pending_bytes = 0
         # Monotonic: since when something is pending, and when it was last committed.
@@ -200,7 +201,7 @@ class TargetPostgresStripe(Target):
         except RecordRefusedError as error:
             self._commit_before(error.segment)
             raise
-        if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
+        if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
             self._make_room()
         elif self._states and self._has_waited_enough():
             self._commit_covered()
@@ -344,7 +345,7 @@ class TargetPostgresStripe(Target):
     def _make_room(self) -> None:
         """Get rows out of memory: committed if a STATE covers them, else staged."""
         self._commit_covered()
-        if self._pending_rows >= self.config["batch_size_rows"] or self._pending_bytes >= PENDING_BYTES_MAX:
+        if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
             self._stage_all()
 
     def _commit_covered(self) -> None:

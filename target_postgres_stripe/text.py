@@ -27,7 +27,8 @@ def storable(line: bytes) -> tuple[bytes, int]:
     replaced = 0
     if not line.isascii():
         line, replaced = valid_utf8(line)
-    if SUSPECT.search(line):
+    # A search for one byte takes next to nothing, and most lines have no escape at all.
+    if b"\\" in line and SUSPECT.search(line):
         line, found = without_bad_escapes(line)
         replaced += found
     return line, replaced
