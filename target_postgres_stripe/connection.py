@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,3 +179,17 @@ def said(error: psycopg.Error, parameters: Mapping[str, Any]) -> str:
     password = parameters.get("password")
     text = text.replace(password, "***") if password else text
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def cut(session: psycopg.Connection[Any] | None) -> None:
+    """From another thread: end a session's connection, so that whoever waits for the server there is told so.
+
+    Closing the session would not do: the other thread may be waiting on its descriptor.
+    """
+    if session is None or session.closed:
+        return
+    with (
+        contextlib.suppress(OSError, psycopg.OperationalError),  # it has ended meanwhile
+        socket.socket(fileno=os.dup(session.fileno())) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)

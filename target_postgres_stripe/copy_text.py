@@ -9,53 +9,77 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from target_postgres_stripe.columns import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-NULL = "\0"
-"""A field without a value, until its line is written; U+0000 cannot be in a record any more (see text.py)."""
+NULL = b"\\N"
+"""A field without a value, in a line that is not escaped any more."""
+
+NULL_TO_ESCAPE = b"\0"
+"""The same in a line that is still to be escaped; U+0000 cannot be in a record any more (see text.py)."""
+
+UNIT_SEPARATOR = b"\x1f"
+JSON_NULL = msgspec.Raw(b"null")
 
 EXPRESSIONS: dict[ColumnType, str] = {
-    ColumnType.BIGINT: "str(v)",
-    ColumnType.NUMERIC: "str(v)",
-    ColumnType.BOOLEAN: "'t' if v else 'f'",
-    ColumnType.TEXT: "v",
-    ColumnType.TIMESTAMPTZ: "moment(v)",
-    ColumnType.DATE: "day(v)",
-    ColumnType.TIME: "time_of_day(v)",
-    ColumnType.JSONB: "NULL if (json := str(v, 'utf-8')) == 'null' else json",
+    ColumnType.BIGINT: "b'%d' % v",
+    ColumnType.NUMERIC: "str(v).encode()",
+    ColumnType.BOOLEAN: "b't' if v else b'f'",
+    ColumnType.TEXT: "v.encode()",
+    ColumnType.TIMESTAMPTZ: "moment(v).encode()",
+    ColumnType.DATE: "day(v).encode()",
+    ColumnType.TIME: "time_of_day(v).encode()",
+    ColumnType.JSONB: "null if v == JSON_NULL else v",
 }
 """What each type's values become; ``v`` is never None. JSON's null is SQL's NULL."""
 
+Field = bytes | msgspec.Raw
 
-def fields_function(types: Sequence[ColumnType]) -> Callable[[Sequence[Any]], list[str]]:
-    """The function from values, one for each of ``types``, to the fields of a line.
+
+def fields_function(types: Sequence[ColumnType]) -> Callable[[Sequence[Any], bytes], list[Field]]:
+    """The function from values, one for each of ``types``, and what stands for NULL to the fields of a line.
 
     The function raises ``NotAMomentError``.
     """
-    fields = [f"NULL if (v := values[{place}]) is None else {EXPRESSIONS[kind]}" for place, kind in enumerate(types)]
-    names = {"NULL": NULL, "moment": moment, "day": day, "time_of_day": time_of_day}
-    made: Callable[[Sequence[Any]], list[str]] = eval(  # noqa: S307 - made of the expressions above and nothing else
-        f"lambda values: [{', '.join(fields)}]", names
+    fields = [f"null if (v := values[{place}]) is None else {EXPRESSIONS[kind]}" for place, kind in enumerate(types)]
+    names = {"JSON_NULL": JSON_NULL, "moment": moment, "day": day, "time_of_day": time_of_day}
+    made: Callable[[Sequence[Any], bytes], list[Field]] = eval(  # noqa: S307 - of the expressions above and nothing else
+        f"lambda values, null: [{', '.join(fields)}]", names
     )
     return made
 
 
-def copy_line(fields: Sequence[str]) -> bytes:
-    """A line of a text COPY: joined first, and escaped as a whole where no field has a tab, which is nearly always."""
-    line = "\t".join(fields)
-    if line.count("\t") != len(fields) - 1:
-        line = "\t".join([escaped(field).replace("\t", "\\t") for field in fields])
-    elif "\\" in line or "\n" in line or "\r" in line:
-        line = escaped(line)
-    return (line.replace(NULL, "\\N") + "\n").encode()
+def is_plain(source: bytes) -> bool:
+    """Whether nothing that was decoded from this JSON can need an escape in a COPY.
+
+    In JSON a tab, a line's end or a backslash in a text is itself written with a backslash; between values it is bare.
+    """
+    return not (b"\\" in source or b"\t" in source or b"\n" in source or b"\r" in source)
 
 
-def escaped(text: str) -> str:
-    """Text with what COPY gives a meaning to escaped, save tabs."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+def plain_line(fields: Sequence[Field]) -> bytes:
+    """A line of a text COPY of fields that need no escape."""
+    return b"\t".join(fields) + b"\n"
+
+
+def escaped_line(fields: Sequence[Field]) -> bytes:
+    """A line of a text COPY: joined by what next to no text has, and then escaped as a whole."""
+    line = UNIT_SEPARATOR.join(fields)
+    if line.count(UNIT_SEPARATOR) == len(fields) - 1:
+        line = escaped(line).replace(UNIT_SEPARATOR, b"\t")
+    else:
+        line = b"\t".join([escaped(bytes(field)) for field in fields])
+    return line.replace(NULL_TO_ESCAPE, NULL) + b"\n"
+
+
+def escaped(text: bytes) -> bytes:
+    """Text with what COPY gives a meaning to escaped."""
+    text = text.replace(b"\\", b"\\\\").replace(b"\t", b"\\t")
+    return text.replace(b"\n", b"\\n").replace(b"\r", b"\\r")
 
 
 def moment(text: str) -> str:

@@ -19,6 +19,7 @@ import psycopg
 from target_postgres_stripe import drift, status, tables
 from target_postgres_stripe.apply import Relation, Statements, counted
 from target_postgres_stripe.columns import quoted
+from target_postgres_stripe.connection import cut
 from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
@@ -267,6 +268,10 @@ class Loader:
         self.tally.rollback()
         self._forget()
 
+    def abort(self) -> None:
+        """From another thread: have what is running fail; ``close`` comes after that."""
+        cut(self._session)
+
     def close(self) -> None:
         """End the session; what was not committed is undone."""
         if self._session is not None:
@@ -435,7 +440,7 @@ class Loader:
             else:
                 written += self._delete(connection, shape, statements.mark_deleted())
         self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - written)
-        if swept:
+        if swept and written < len(rows):  # what is written has its version and as-of in its row
             connection.execute(statements.note_sightings())
         self._apply_lists(connection, statements, rows)
 

@@ -24,7 +24,16 @@ from target_postgres_stripe.columns import (
     RESERVED_PROPERTIES,
     ColumnType,
 )
-from target_postgres_stripe.copy_text import NULL, NotAMomentError, copy_line, fields_function
+from target_postgres_stripe.copy_text import (
+    JSON_NULL,
+    NULL,
+    NULL_TO_ESCAPE,
+    NotAMomentError,
+    escaped_line,
+    fields_function,
+    is_plain,
+    plain_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +67,6 @@ PYTHON_TYPES: dict[ColumnType, Any] = {
 
 
 CHILDREN_TYPE: Any = dict[str, list[str]] | None
-JSON_NULL = msgspec.Raw(b"null")
 NO_LISTS: frozenset[str] = frozenset()
 
 STAGED_TYPES = (
@@ -174,14 +182,16 @@ class RowReader:
         as_of, deleted_at, children = values[-3:]
         if as_of is None and self._shape.ordered:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
+        plain = is_plain(bytes(record)) and (extracted_at is None or extracted_at.isprintable())
+        null = NULL if plain else NULL_TO_ESCAPE
         try:
-            fields = self._fields((*values[:-1], version, extracted_at, sequence))
+            fields = self._fields((*values[:-1], version, extracted_at, sequence), null)
         except NotAMomentError as error:
             raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
-        fields.append(NULL if children is None else msgspec.json.encode(children).decode())
+        fields.append(null if children is None else msgspec.json.encode(children))
         return Row(
-            line=copy_line(fields),
-            key=self._key(fields),
+            line=plain_line(fields) if plain else escaped_line(fields),
+            key=self._key([None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]),
             record=number,
             segment=segment,
             as_of=as_of,
@@ -190,15 +200,15 @@ class RowReader:
             lists=frozenset(children) if children else NO_LISTS,
         )
 
-    def _key(self, fields: list[str]) -> tuple[str, ...]:
-        """The key, which is the first fields.
+    def _key(self, parts: Sequence[str | None]) -> tuple[str, ...]:
+        """A key of its values.
 
         Raises:
             NullKeyError, WrongValueError: A part of it has no value; it is too long.
         """
-        key = fields[: len(self._key_formats)]
-        if NULL in key:
-            raise NullKeyError(column=self._shape.key[key.index(NULL)].property, expected="a value")
+        key = [part for part in parts if part is not None]
+        if len(key) < len(parts):
+            raise NullKeyError(column=self._shape.key[parts.index(None)].property, expected="a value")
         if is_long(key):
             longest = max(range(len(key)), key=lambda place: len(key[place]))
             raise WrongValueError(

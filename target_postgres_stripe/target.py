@@ -2,8 +2,9 @@
 
 The promise: a STATE is printed only after everything before it was committed together with the STATE itself, and
 nothing is committed between two STATEs. So rows wait in their sinks until a STATE covers them; several STATEs share a
-commit while rows keep coming, and the tap falling silent ends the wait. If more comes without a STATE than memory
-should hold, it is staged in the open transaction and stays uncommitted.
+commit while rows keep coming, and the tap falling silent ends the wait. While a commit runs, the next rows are read
+(see storing.py). If more comes without a STATE than memory should hold, it is staged in the open transaction and stays
+uncommitted.
 
 Odd: the SDK's ``drain_all`` is not used. On SIGTERM it would print a STATE whose rows are not committed, and it drains
 sink by sink.
@@ -15,7 +16,9 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import click
@@ -35,6 +38,7 @@ from target_postgres_stripe.load import Loader
 from target_postgres_stripe.measures import Measures
 from target_postgres_stripe.reader import LineReader
 from target_postgres_stripe.sinks import PostgresSink
+from target_postgres_stripe.storing import Job, Storing
 from target_postgres_stripe.text import storable
 from target_postgres_stripe.verify import Verification
 
@@ -45,8 +49,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.reader import RecordMessage
+    from target_postgres_stripe.storing import Part
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Rendered rows in memory."""
@@ -60,6 +64,10 @@ PENDING_SECONDS_MAX = 0.3
 COMMIT_INTERVAL_SECONDS = 0.1
 """How far commits are apart at least if the tap falls silent again and again, as it does between two pages."""
 
+SWITCH_SECONDS = 0.0005
+"""How long the thread that reads may keep the one that stores from going on. Python's own 5 ms, for each piece of rows
+that Postgres has taken, are more than Postgres needs for the piece."""
+
 SECRETS = ("database_url", "password")
 
 
@@ -71,6 +79,7 @@ class TargetPostgresStripe(Target):
     default_sink_class = PostgresSink
     message_reader_class = LineReader
     monotonic = staticmethod(time.monotonic)
+    executor = staticmethod(partial(ThreadPoolExecutor, 1))
     capabilities: ClassVar[list[Any]] = [
         PluginCapabilities.ABOUT,
         PluginCapabilities.STREAM_MAPS,
@@ -142,6 +151,7 @@ class TargetPostgresStripe(Target):
         }
         self.verification = Verification(**common) if verify else None
         self.loader = self.verification or Loader(**common, reader_role=self.config.get("reader_role") or None)
+        self._storing = Storing(loader=self.loader, executor=self.executor(), on_committed=self._write_state_message)
         self._reader.on_pause = self._use_pause
         self._reader.on_broken = self._commit_covered
         # How many STATEs were read; rows carry the number at which they were read, so STATE n covers rows up to n.
@@ -151,9 +161,9 @@ class TargetPostgresStripe(Target):
         self._batch_size_rows: int = self.config["batch_size_rows"]
         self._pending_rows = 0
         self._pending_bytes = 0
-        # Monotonic: since when something is pending, and when it was last committed.
+        # Monotonic: since when something is pending, and when a commit last began.
         self._pending_since: float | None = None
-        self._committed_at = float("-inf")
+        self._handed_over_at = float("-inf")
         # Whether the open transaction holds rows that no STATE covers yet.
         self._staged = False
         # The streams whose records go to a sink as they are.
@@ -181,7 +191,8 @@ class TargetPostgresStripe(Target):
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         """Take a schema in. Should no table fit it, the rows that came before are not to suffer."""
         if self._pending_rows:
-            self._commit_covered()
+            self._hand_over()
+        self._storing.settle()
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
             if self.sink_exists(stream_map.stream_alias):
@@ -198,13 +209,15 @@ class TargetPostgresStripe(Target):
                 self._add(sink, message, message.record)
             else:
                 self._process_mapped(stream, message)
-        except RecordRefusedError as error:
-            self._commit_before(error.segment)
+        except RecordRefusedError:
+            self._storing.settle()
+            self.loader.rollback()  # what no STATE covers may have been staged
+            self._commit_covered()
             raise
         if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
             self._make_room()
         elif self._states and self._has_waited_enough():
-            self._commit_covered()
+            self._hand_over_if_idle()
 
     def _process_mapped(self, stream: str, message: RecordMessage) -> None:
         """Take a record through the stream's maps."""
@@ -252,6 +265,7 @@ class TargetPostgresStripe(Target):
         self._assert_line_requires(message_dict, requires={"value"})
         state = message_dict["value"]
         if self._latest_state is None:
+            self._storing.settle()
             self.loader.check_first_state(state)
         else:
             self.loader.check_identity(state)
@@ -261,17 +275,21 @@ class TargetPostgresStripe(Target):
         self._segment += 1
         if self._pending_since is None:
             self._pending_since = self.monotonic()
-        if self._staged or len(self._states) >= PENDING_STATES_MAX or self._has_waited_enough():
-            self._commit_covered()
+        if len(self._states) >= PENDING_STATES_MAX:
+            self._hand_over()
+        elif self._staged or self._has_waited_enough():
+            self._hand_over_if_idle()
 
     def _has_waited_enough(self) -> bool:
         return self._pending_since is not None and self.monotonic() - self._pending_since >= PENDING_SECONDS_MAX
 
     def _use_pause(self) -> bool:
         """In a silence of the tap, commit what a STATE covers, else count rows; returns whether there is more to do."""
-        if self._states:
-            if self.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
-                self._commit_covered()
+        if self._storing.is_busy or self._states:
+            if self.monotonic() - self._handed_over_at >= COMMIT_INTERVAL_SECONDS:
+                self._hand_over_if_idle()
+            elif self._storing.is_done:
+                self._storing.settle()
             return True
         # What is staged and not covered must neither be committed nor counted.
         return not self._staged and self.loader.count_a_table()
@@ -285,6 +303,7 @@ class TargetPostgresStripe(Target):
             return
         self._commit_covered()
         self._stage_all()
+        self._storing.settle()
         for stream_map in self.mapper.stream_maps.get(stream, ()):
             if not self.sink_exists(stream_map.stream_alias):
                 continue
@@ -320,6 +339,7 @@ class TargetPostgresStripe(Target):
             self.loader.rollback()
         elif self._sinks:
             self._stage_all()  # also the tables of streams that had no rows
+            self._storing.settle()
             self.loader.commit(None)
         self.loader.finish()
         self.tell("Finished")
@@ -344,66 +364,55 @@ class TargetPostgresStripe(Target):
 
     def _make_room(self) -> None:
         """Get rows out of memory: committed if a STATE covers them, else staged."""
-        self._commit_covered()
+        self._hand_over()
         if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
             self._stage_all()
 
     def _commit_covered(self) -> None:
         """Commit the rows that the last STATE covers, and print it."""
-        if not self._states:
+        self._hand_over()
+        self._storing.settle()
+
+    def _hand_over_if_idle(self) -> None:
+        """Begin to commit what a STATE covers, unless the last commit still runs."""
+        if self._storing.is_done:
+            self._storing.settle()
+        if not self._storing.is_busy:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Begin to commit the rows that the last STATE covers, after those that were handed over before."""
+        if not self._states or self._storing.has_failed:
             return
-        try:
-            self._commit_up_to(self._segment)
-        except RecordRefusedError as error:
-            self._commit_before(error.segment)
-            raise
-
-    def _commit_before(self, segment: int) -> None:
-        """After a record was refused: commit what a STATE before it covers.
-
-        Raises:
-            RecordRefusedError: An earlier record has to be refused too; what a STATE before that covers is committed.
-        """
-        self.loader.rollback()
-        self._states = {number: state for number, state in self._states.items() if number < segment}
-        if not self._states:
-            return
-        try:
-            self._commit_up_to(segment)
-        except RecordRefusedError as error:
-            self._commit_before(error.segment)
-            raise
-
-    def _commit_up_to(self, segment: int) -> None:
-        """Commit the rows that arrived before STATE ``segment``, together with the last STATE before that."""
-        state = self._states[max(self._states)]
-        later = self._stage(segment)
-        self.loader.commit(state)
-        self._write_state_message(state)
+        parts, later = self._split(self._segment)
+        job = Job(parts=parts, states=self._states, follows=self._staged)
         self._states = {}
-        self._committed_at = self.monotonic()
-        self._forget_stored(later)
+        self._keep(later)
+        self._handed_over_at = self.monotonic()
+        self._storing.begin(job)
 
     def _stage_all(self) -> None:
-        """Store all pending rows in the open transaction, without a commit."""
-        self._forget_stored(self._stage(self._segment + 1))
+        """Begin to store all pending rows in the open transaction, without a commit."""
+        parts, later = self._split(self._segment + 1)
+        job = Job(parts=parts, states={}, follows=self._staged)
+        self._keep(later)
         self._staged = True
+        self._storing.begin(job)
 
-    def _stage(self, segment: int) -> list[tuple[PostgresSink, Batch]]:
-        """Stage the rows that arrived before STATE ``segment``; returns each sink with the rows that did not.
+    def _split(self, segment: int) -> tuple[list[Part], list[Part]]:
+        """Each sink with the rows that arrived before STATE ``segment``, and with those that did not.
 
         Parents come first: a list decides about rows as of the same moment, so it must be the last one when they come.
         """
-        later: list[tuple[PostgresSink, Batch]] = []
+        parts, later = [], []
         for sink in parents_first(self._sinks):
             covered, rest = sink.batch.split(segment)
-            self.loader.ensure(sink.shape)
-            sink.process_batch({"loader": self.loader, "batch": covered})
+            parts.append((sink, covered))
             later.append((sink, rest))
-        return later
+        return parts, later
 
-    def _forget_stored(self, later: list[tuple[PostgresSink, Batch]]) -> None:
-        """Keep only what is not stored yet."""
+    def _keep(self, later: list[Part]) -> None:
+        """Keep only what was neither handed over nor staged."""
         for sink, rest in later:
             sink.batch = rest
         emptied = {id(sink) for sink, rest in later if not rest.rows}
@@ -434,6 +443,7 @@ class TargetPostgresStripe(Target):
 
     def close(self) -> None:
         """End the session; what was not committed is undone."""
+        self._storing.close()
         self.loader.close()
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
@@ -476,6 +486,7 @@ class TargetPostgresStripe(Target):
             cls.logger.error("%s", error)  # noqa: TRY400 - a message for people, not for us
             sys.exit(1)
         try:
+            sys.setswitchinterval(SWITCH_SECONDS)
             target.loader.open()
             target.listen(file_input)
             if target.verification is not None and (report := target.verification.report) is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from target_postgres_stripe import status, tables
 from target_postgres_stripe.apply import Statements
 from target_postgres_stripe.columns import AS_OF, DELETED_AT, literal, quoted
+from target_postgres_stripe.connection import cut
 from target_postgres_stripe.errors import NothingStoredError
 from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, staged_value
 from target_postgres_stripe.refusals import failures
@@ -200,6 +201,8 @@ class Verification:
         self._pairs: dict[str, list[Pair]] = {}
         self._swept: dict[str, list[Sweep]] = {}
         self._is_whole = True
+        # Whose rows there are; read once, since the session is a job's when later STATEs are checked.
+        self._identity: status.Identity | None = None
         self.report: Report | None = None
 
     def open(self) -> None:
@@ -222,9 +225,10 @@ class Verification:
     def check_identity(self, state: Mapping[str, Any]) -> None:
         """Refuse another account's messages."""
         if (incoming := status.identity_of(state)) is not None:
-            with failures():
-                stored = status.stored_identity(self._session, self._schema)
-            status.check_identity(self._schema, stored, incoming)
+            if self._identity is None:
+                with failures():
+                    self._identity = status.stored_identity(self._session, self._schema)
+            status.check_identity(self._schema, self._identity, incoming)
 
     def ensure(self, shape: TableShape) -> None:
         """Prepare to compare a stream; its table stays as it is. Rows without a key cannot be compared.
@@ -299,6 +303,10 @@ class Verification:
                     self._session.execute(pair.kept.note_outcomes())
             streams = tuple(self._report_on(stream) for stream, pairs in sorted(self._pairs.items()) if pairs)
         self.report = Report(streams=streams, is_whole=self._is_whole)
+
+    def abort(self) -> None:
+        """From another thread: have what is running fail; ``close`` comes after that."""
+        cut(self._opened)
 
     def close(self) -> None:
         """End the session, and with it the temporary tables."""

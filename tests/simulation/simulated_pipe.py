@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 8192  # of a Python process' standard output
 LOOK_SECONDS = 0.002
 IDLE_SECONDS = 0.01
+STORING_SECONDS = (0.001, 0.03, 0.2, 0.004)  # until a job is run that nobody waits for
 KILLED = -9
 TERMINATED = 143
 
@@ -217,12 +220,64 @@ class FaultySession(psycopg.Connection[Any]):
             raise error from None
 
 
+class Later(Future[None]):
+    """A job that runs when it is its turn, or when somebody waits for it."""
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        super().__init__()
+        self._job = job
+
+    def run(self) -> None:
+        """Run it, unless it has run; that the process is killed meanwhile is not its outcome."""
+        if self.done():
+            return
+        try:
+            self.set_result(self._job())
+        except Exception as error:  # noqa: BLE001 - as an executor does
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> None:
+        """Its outcome."""
+        self.run()
+        return super().result(timeout)
+
+
+class LaterExecutor(Executor):
+    """Stands for the thread that stores: what it is given runs some time later, while the target reads on."""
+
+    def __init__(self, agenda: Agenda, on_killed: Callable[[], None]) -> None:
+        self._agenda = agenda
+        self._on_killed = on_killed
+        self._jobs = 0
+        self._ended = False
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **options: Any) -> Later:  # type: ignore[override]
+        """Take a job."""
+        later = Later(partial(job, *args, **options))
+        self._jobs += 1
+        self._agenda.after(STORING_SECONDS[self._jobs % len(STORING_SECONDS)], partial(self._run, later))
+        return later
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Run nothing any more."""
+        self._ended = True
+
+    def _run(self, later: Later) -> None:
+        if self._ended:
+            return
+        try:
+            later.run()
+        except Killed:
+            self._on_killed()
+
+
 class SimulatedTarget(TargetPostgresStripe):
     """The target on a simulated clock, in a session in which things may go wrong."""
 
     def __init__(self, agenda: Agenda, faults: SessionFaults, printed: Callable[[dict[str, Any]], None],
-                 **options: Any) -> None:  # fmt: skip
+                 on_killed: Callable[[], None], **options: Any) -> None:  # fmt: skip
         self.monotonic = agenda.monotonic  # type: ignore[assignment]
+        self.executor = partial(LaterExecutor, agenda, on_killed)  # type: ignore[assignment]
         self._faults = faults
         self._printed = printed
         super().__init__(**options)
@@ -267,7 +322,7 @@ class TargetProcess:
         self._agenda = agenda
         self._random = random
         self.pipe = Pipe(self._wake)
-        self.target = SimulatedTarget(agenda, faults, printed, config=settings)
+        self.target = SimulatedTarget(agenda, faults, printed, lambda: self._end(KILLED), config=settings)
         self.code: int | None = None
         self.error: Exception | None = None
         self._unfinished = b""

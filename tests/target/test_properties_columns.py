@@ -18,7 +18,7 @@ from target_postgres_stripe.columns import (
     table_name,
     table_shape,
 )
-from target_postgres_stripe.rows import NULL, copy_line
+from target_postgres_stripe.copy_text import NULL, NULL_TO_ESCAPE, escaped_line, is_plain, plain_line
 from target_postgres_stripe.status import NO_PROGRESS, bookmarks_of, identity_of, moments_of, status_row
 from target_postgres_stripe.tables import BOOKKEEPING
 from target_postgres_stripe.text import storable
@@ -112,13 +112,17 @@ def test_a_line_is_storable_after_once_and_means_the_same_but_for_what_is_replac
 @examples(100)
 @given(
     st.lists(
-        st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
+        st.none()
+        | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+        | st.text(st.sampled_from("\\\t\n\r\x1fN."), max_size=4),
         min_size=1,
         max_size=5,
     )
 )
 def test_a_copy_line_is_read_back_as_its_fields(fields):
-    line = copy_line([NULL if each is None else each for each in fields]).decode()
+    line = escaped_line([NULL_TO_ESCAPE if each is None else each.encode() for each in fields]).decode()
+    if is_plain(json.dumps(fields).encode()):
+        assert plain_line([NULL if each is None else each.encode() for each in fields]).decode() == line
     assert line.endswith("\n")
     assert line.count("\n") == 1
     read = [None if each == "\\N" else unescaped(each) for each in line[:-1].split("\t")]

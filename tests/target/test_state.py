@@ -1,6 +1,7 @@
 """STATE: what it covers, what it checks, and where it is written."""
 
 import json
+import time
 
 import pytest
 from messages import TEXT, record, schema, state
@@ -16,6 +17,13 @@ from target_postgres_stripe.errors import (
 
 CUSTOMER = schema("customer", name=TEXT)
 STARTED = {"backfill_started_at": "2026-01-01T00:00:00Z"}
+
+
+def eventually(holds):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def customer(name, as_of=1):
@@ -170,6 +178,7 @@ def test_rows_are_invisible_until_the_state_that_covers_them(load, rows):
             yield json.dumps(customer(f"c{number}")) + "\n"
         seen.append(rows("SELECT to_regclass('stripe.customer')::text"))
         yield json.dumps(state()) + "\n"
+        eventually(lambda: rows("SELECT to_regclass('stripe.customer') IS NOT NULL") == [(True,)])
         seen.append(rows("SELECT count(*) FROM stripe.customer"))
 
     load.lines(lines(), batch_size_rows=10)
