@@ -274,6 +274,7 @@ class StripeClient:
 
     def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self._leave(start)
+        response: requests.Response | None = None
         try:
             response = self._session.request(
                 "POST" if request.post else "GET",
@@ -288,18 +289,19 @@ class StripeClient:
             # The exception's text may hold the URL; its kind says enough.
             raise RetryableError(f"{type(error).__name__} (network)", {}) from None
         finally:
-            self._end(start)
+            self._end(start, answered=response is not None)
         return self._arrived(request, response, as_of)
 
     def _leave(self, start: Start) -> int:
         """Note that a request leaves now; return the second as of which its answer counts at most."""
         as_of = self.stripe_clock.estimate()
-        start.left = self._clock.monotonic()  # written at once, as is `answered`: the lock is not needed
+        start.left = self._clock.monotonic()  # written at once: the lock is not needed
         return as_of
 
-    def _end(self, start: Start) -> None:
+    def _end(self, start: Start, *, answered: bool) -> None:
         """Note that a request is over, answered or not."""
-        start.answered = self._clock.monotonic()
+        with self._budget_lock:
+            self._budget.end(start, self._clock.monotonic(), answered=answered)
 
     def _arrived(self, request: Request, response: requests.Response, as_of: int) -> Answer:
         """Take in what has arrived, whole."""

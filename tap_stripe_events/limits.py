@@ -14,8 +14,10 @@ from functools import cache
 LONGEST_WAIT_SECONDS = 30.0  # between two tries of one request, unless Stripe says how long
 _WINDOW_SECONDS = 1.0
 # What takes longer to be answered took that long at Stripe, not on its way there. So the budget holds at Stripe's end
-# for ways up to this; in return at most a fifth of it stays unused, where answers take long.
+# for ways up to this; in return at most a fifth of it stays unused, where answers take long and each another time.
 _LONGEST_WAY_SECONDS = 0.25
+_TRIPS = 100  # round trips that are remembered
+_LEAST_TRIPS = 20  # of fewer the shortest says little
 
 _NOT_SET_UP = re.compile(
     r"not set up to use|unrecognized request url|only available in test ?mode|not (?:been )?(?:enabled|onboarded)"
@@ -130,15 +132,42 @@ class Start:
 
     Attributes:
         left: When the request left.
-        answered: When its answer, or the lack of one, was here; None until then.
+        arrived: The latest moment at which it can have reached Stripe; None until there is an answer, or the lack of
+            one. Where all ways take as long, both are earlier by that, which is all the same.
     """
 
     left: float
-    answered: float | None = None
+    arrived: float | None = None
 
-    def arrived(self, now: float) -> float:
-        """Return the latest moment at which it can have reached Stripe."""
-        return min(now if self.answered is None else self.answered, self.left + _LONGEST_WAY_SECONDS)
+    def arrived_by(self, now: float) -> float:
+        """Return the latest moment at which it can have reached Stripe, as far as is known now."""
+        return min(now if self.arrived is None else self.arrived, self.left + _LONGEST_WAY_SECONDS)
+
+
+class Trips:
+    """How long round trips took of late, and how much of that all of them take.
+
+    If a request was late at Stripe, its round trip took longer than others by at least that. So what all round trips
+    take does not matter to how many requests reach Stripe in a second; only what one took beyond it does.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_TRIPS)
+
+    def add(self, seconds: float) -> None:
+        """Take in a round trip."""
+        self._seconds.append(seconds)
+
+    def common(self) -> float:
+        """Return the seconds that every round trip takes; 0 while that is unknown.
+
+        That is the shortest one, less what a quarter of them took beyond it at most: where trips differ much, the
+        shortest may be one that was lucky on its way back only.
+        """
+        if len(self._seconds) < _LEAST_TRIPS:
+            return 0.0
+        in_order = sorted(self._seconds)
+        return max(0.0, 2 * in_order[0] - in_order[len(in_order) // 4])
 
 
 class Budget:
@@ -146,7 +175,7 @@ class Budget:
 
     Invariants:
     * at most `per_second` requests reach Stripe in any stretch of `_WINDOW_SECONDS`, and at most
-      `per_endpoint_second` of one endpoint;
+      `per_endpoint_second` of one endpoint, as far as round trips tell (`Trips`);
     * a place is never given back.
 
     Not thread-safe: its owner, the client, holds a lock.
@@ -156,6 +185,7 @@ class Budget:
         self._per_endpoint_second = per_endpoint_second
         self._all: deque[Start] = deque(maxlen=per_second)
         self._endpoints: dict[str, deque[Start]] = {}
+        self._trips = Trips()
 
     def delay(self, endpoint: str, now: float) -> float:
         """Return the seconds until a request to the endpoint may start; 0 if it may start now."""
@@ -166,13 +196,25 @@ class Budget:
         return max(0.0, free - now)
 
     def reserve(self, endpoint: str, now: float) -> Start:
-        """Count a request that leaves now; its owner notes when that really was, and the answer."""
+        """Count a request that leaves now; its owner notes when that really was, and its `end`."""
         start, name = Start(left=now), _unnamed(endpoint)
         self._all.append(start)
         if name not in self._endpoints:
             self._endpoints[name] = deque(maxlen=self._per_endpoint_second)
         self._endpoints[name].append(start)
         return start
+
+    def end(self, start: Start, now: float, *, answered: bool) -> None:
+        """Note that a request is over.
+
+        Args:
+            start: Its place.
+            now: The time.
+            answered: There was an answer; else the time says nothing about round trips.
+        """
+        if answered:
+            self._trips.add(now - start.left)
+        start.arrived = max(start.left, now - self._trips.common())
 
 
 @cache
@@ -185,4 +227,4 @@ def _free(starts: deque[Start], now: float) -> float:
     """Return when a full window has room again; the past if it is not full."""
     if len(starts) < (starts.maxlen or 0):
         return 0.0
-    return starts[0].arrived(now) + _WINDOW_SECONDS
+    return starts[0].arrived_by(now) + _WINDOW_SECONDS

@@ -224,14 +224,14 @@ class SimulatedClient(StripeClient):
             self._agenda.after(wait, lambda: self._fail(flying, start, f"{kind} (network)"))
 
     def _fail(self, flying: Flying, start: Start, reason: str) -> None:
-        self._end(start)
+        self._end(start, answered=False)
         self._try_again(flying, RetryableError(reason, {}))
 
     def _arrive(self, flying: Flying, start: Start, as_of: int, response: requests.Response) -> None:
         """An answer is back."""
         if self._closed.is_set():
             return
-        self._end(start)
+        self._end(start, answered=True)
         try:
             flying.land(self._arrived(flying.request, response, as_of))
         except RetryableError as error:

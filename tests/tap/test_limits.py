@@ -1,12 +1,13 @@
 """The budget and the meaning of answers: pure decisions."""
 
+from collections import deque
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_stripe_events.limits import Budget, Refusal, Verdict, retry_seconds, verdict
+from tap_stripe_events.limits import Budget, Refusal, Start, Trips, Verdict, retry_seconds, verdict
 
 LONGEST_WAY_SECONDS = 0.25  # the guarantee is for ways to Stripe up to this
 
@@ -95,28 +96,76 @@ def test_stripes_own_word_on_when_to_retry_is_followed() -> None:
 @given(
     per_second=st.integers(1, 30),
     per_endpoint=st.integers(1, 30),
+    common=st.sampled_from([0.0, 0.3, 2.0]),
     asks=st.lists(
         st.tuples(st.sampled_from("abc"), st.floats(0, 0.2), st.floats(0, 0.9), st.floats(0, 1)), max_size=60
     ),
 )
-def test_no_second_at_stripe_holds_more_than_the_budget(per_second: int, per_endpoint: int, asks: list[Any]) -> None:
+def test_no_second_at_stripe_holds_more_than_the_budget(
+    per_second: int, per_endpoint: int, common: float, asks: list[Any]
+) -> None:
+    """Of what a round trip takes beyond what all of them take, any part may be on the way to Stripe."""
     budget = Budget(per_second=per_second, per_endpoint_second=per_endpoint)
     now, arrivals, under_way = 0.0, [], []
-    for endpoint, pause, until_answer, part_of_it in asks:
+    for number, (endpoint, pause, beyond, part_of_it) in enumerate(asks):
         now += pause
         while True:
-            for start, answered in under_way:
-                start.answered = answered if answered <= now else None
+            for each in [each for each in under_way if each[1] <= now]:
+                budget.end(each[0], each[1], answered=True)
+                under_way.remove(each)
             if budget.delay(endpoint, now) <= 0:
                 break
             now += min(budget.delay(endpoint, now), 0.05)
-        under_way.append((budget.reserve(endpoint, now), now + until_answer))
-        way = min(until_answer * part_of_it, LONGEST_WAY_SECONDS)
+        beyond *= number % 10 > 0  # one in ten meets with nothing
+        under_way.append((budget.reserve(endpoint, now), now + common + beyond))
+        way = min(beyond * part_of_it, LONGEST_WAY_SECONDS)
         arrivals.append((now + way, endpoint))
     for begin, _ in arrivals:
         within = [endpoint for arrival, endpoint in arrivals if begin <= arrival < begin + 0.999_999]
         assert len(within) <= per_second
         assert all(within.count(each) <= per_endpoint for each in "abc")
+
+
+def test_where_all_round_trips_take_as_long_the_whole_budget_is_used() -> None:
+    budget = Budget(per_second=10, per_endpoint_second=10)
+    now, sent = 0.0, 0
+    under_way: deque[tuple[Start, float]] = deque()
+    while now < 60:
+        while under_way and under_way[0][1] <= now:
+            budget.end(*under_way.popleft(), answered=True)
+        if budget.delay("a", now) <= 0:
+            under_way.append((budget.reserve("a", now), now + 0.3))
+            sent += 1
+        now += 0.001
+    assert sent >= 10 * 59
+
+
+def test_where_round_trips_differ_the_shortest_tells_nothing() -> None:
+    trips = Trips()
+    for number in range(100):
+        trips.add(0.3 + number % 10 / 10)
+    assert trips.common() == pytest.approx(0.1)
+    for number in range(100):
+        trips.add(0.1 + number % 10 / 10)
+    assert trips.common() == 0
+
+
+def test_what_few_round_trips_take_is_not_what_all_take() -> None:
+    trips = Trips()
+    for _ in range(19):
+        trips.add(0.3)
+    assert trips.common() == 0
+    trips.add(0.3)
+    assert trips.common() == pytest.approx(0.3)
+
+
+def test_a_failed_connection_says_nothing_about_round_trips() -> None:
+    budget = Budget(per_second=100, per_endpoint_second=1)
+    for number in range(20):
+        budget.end(budget.reserve("a", 2.0 * number), 2.0 * number + 0.3, answered=True)
+    budget.end(budget.reserve("a", 100.0), 100.001, answered=False)
+    budget.end(budget.reserve("a", 200.0), 200.4, answered=True)
+    assert budget.delay("a", 200.4) == pytest.approx(0.7)  # it may have been there 0.1 s later than others
 
 
 def test_an_idle_budget_lets_a_burst_through_at_once() -> None:
@@ -132,7 +181,7 @@ def test_a_request_counts_from_when_its_answer_came() -> None:
     budget = Budget(per_second=1, per_endpoint_second=1)
     start = budget.reserve("a", 100.0)
     assert budget.delay("b", 100.1) == pytest.approx(1.0)  # it may be arriving just now
-    start.answered = 100.2
+    budget.end(start, 100.2, answered=True)
     assert budget.delay("b", 100.9) == pytest.approx(0.3)
 
 
@@ -144,6 +193,6 @@ def test_a_request_that_is_never_answered_holds_nobody_up_for_long() -> None:
 
 def test_an_endpoint_is_one_whatever_its_parameters_are_called() -> None:
     budget = Budget(per_second=100, per_endpoint_second=1)
-    budget.reserve("/v1/prices/{price}", 0.0).answered = 0.0
+    budget.end(budget.reserve("/v1/prices/{price}", 0.0), 0.0, answered=True)
     assert budget.delay("/v1/prices/{id}", 0.5) == 0.5
     assert budget.delay("/v1/prices", 0.5) == 0.0
