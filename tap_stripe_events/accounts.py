@@ -37,6 +37,7 @@ from tap_stripe_events.keys import without_keys
 from tap_stripe_events.limits import Refusal, Verdict
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.object_table import STRIPE_OBJECTS
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.sync import IDLE_STATE_SECONDS, CaughtUp, Checkpoint, Delivery, Pause, Run, Steps, Taken, advance
 
 _ID = re.compile(r"acct_[A-Za-z0-9]+")
@@ -485,11 +486,11 @@ class _Question:
     """Asks for one thing."""
 
     def __init__(self, request: Request) -> None:
-        self._queue = deque([request])
+        self._queue = RequestQueue([request])
         self.answer: Answer | None = None
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         return (self._queue,)
 
     def take(self, answer: Answer) -> Iterator[None]:

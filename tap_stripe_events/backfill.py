@@ -10,7 +10,6 @@ over the answers.
 """
 
 import logging
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,6 +21,7 @@ from tap_stripe_events.errors import UnfinishedListError
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.objects import StripeList
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.units import PagePurpose, Unit, Window
 from tap_stripe_events.windows import move_cursor, page_parameters, split, step_back
 
@@ -84,7 +84,7 @@ class Backfill:
         self._floor = floor
         self._reason = reason
         self._windows = {root: [Window.resumed(root, each) for each in rest] for root, rest in windows.items()}
-        self._pages: deque[Request] = deque()
+        self._pages = RequestQueue()
         self._begun = False
         being_listed = {name for root, rest in windows.items() for name in root.objects if rest}
         self._gather = Gather(
@@ -102,7 +102,7 @@ class Backfill:
         return self._gather.skipped
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         """What is to be asked for, most urgent first: children before the next page of parents."""
         return (self._gather.requests, self._pages)
 

@@ -10,7 +10,6 @@ Invariants:
 * `complete` of a parent names a list only if all of it was seen, or there is nothing in it.
 """
 
-from collections import deque
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from tap_stripe_events.client import Request
 from tap_stripe_events.families import asked_with, leads_to
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import Ask, StripeList, parent_column
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Parent, Unit
 from tap_stripe_events.windows import PAGE
 
@@ -61,7 +61,7 @@ class Children:
         being_listed: Collection[str] = (),
         used: Collection[str] = (),
     ) -> None:
-        self.queue: deque[Request] = deque()
+        self.queue = RequestQueue()
         self._selected = frozenset(selected)
         self._floor = floor
         self._used = used
@@ -215,8 +215,7 @@ class Children:
         """
         news = child not in self._denied
         self._denied.add(child)
-        waiting = [each.purpose for each in self.queue if _is_for(each.purpose, child)]
-        self.queue = deque(each for each in self.queue if not _is_for(each.purpose, child))
+        waiting = [each.purpose for each in self.queue.remove(lambda request: _is_for(request.purpose, child))]
         for need, purposes in self._waiting.items():
             waiting += [each for each in purposes if each.child is child]
             self._waiting[need] = [each for each in purposes if each.child is not child]
@@ -231,7 +230,7 @@ class Children:
         units = []
         for purpose in self._waiting.pop(name, []):
             if there:
-                self.queue.append(purpose.request())
+                self._request(purpose)
             else:
                 self._drop(purpose)
                 units += [purpose.unit, *self._decide(purpose.child)]
@@ -258,13 +257,20 @@ class Children:
             self._samples[purpose.child] = self._samples.get(purpose.child, 0) + 1
             self._samples_open.setdefault(purpose.child, set()).add(purpose)
         if need is None or self._needs.get(need):
-            self.queue.append(purpose.request())
+            self._request(purpose)
         elif need in self._needs:
             self._drop(purpose)
         else:
             if need not in self._waiting:
                 self.queue.appendleft(_need_request(need))
             self._waiting.setdefault(need, []).append(purpose)
+
+    def _request(self, purpose: ChildPurpose) -> None:
+        """Queue the request for a child list; a sample first, since it tells whether there is more to ask for."""
+        if purpose.sample:
+            self.queue.appendleft(purpose.request())
+        else:
+            self.queue.append(purpose.request())
 
     def _drop(self, purpose: ChildPurpose) -> None:
         """Let go of a request that turned out to be for nothing: the account does not use the product."""

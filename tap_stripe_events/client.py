@@ -144,6 +144,7 @@ class StripeClient:
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self.max_concurrent_requests = max_concurrent_requests
+        self.requests_per_second = requests_per_second
         self.endpoint_requests_per_second = endpoint_requests_per_second
         self._tries = tries
         self._longest_wait_seconds = longest_wait_seconds

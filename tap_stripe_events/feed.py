@@ -44,6 +44,7 @@ from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
 from tap_stripe_events.objects import EmbeddedList, stream_name
 from tap_stripe_events.plan import RETENTION_SECONDS
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
 from tap_stripe_events.windows import PAGE
 
@@ -199,8 +200,8 @@ class Feed:
         # Object → the second as of which child lists of it were last told, and their paths. It may have changed since.
         self._lists_told: dict[Identity, tuple[int, frozenset[str]]] = {}
         self._children_told: set[tuple[Identity, str, int]] = set()  # parent, its list, the second of a child's event
-        self._requests: deque[Request] = deque()
-        self._pages: deque[Request] = deque()  # the rest of a whole reading can wait
+        self._requests = RequestQueue()
+        self._pages = RequestQueue()  # the rest of a whole reading can wait
         self._poll: _Stretch | None = None
         self._rest: _Stretch | None = None  # the whole reading whose older pages are still being read
         self._ends: list[tuple[int, set[Unit]]] = []  # seconds up to which all is read, and the units that stand before
@@ -215,7 +216,7 @@ class Feed:
         self._ignore(frozenset())
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         """What is to be asked for, most urgent first."""
         return (self._requests, self._gather.requests, self._pages)
 

@@ -4,12 +4,13 @@ The sources say what they need, the most urgent first; here it is sent as the bu
 way back to the source that asked.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
 from tap_stripe_events.client import Answer, Request, StripeClient
+from tap_stripe_events.request_queue import RequestQueue
 
 _LONGEST_WAIT_SECONDS = 1.0
 
@@ -18,7 +19,7 @@ class Asker(Protocol):
     """A source of changes: a state machine that is driven by the answers it gets."""
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         """What is to be asked for, most urgent first. Emptied from outside."""
 
     def take(self, answer: Answer) -> Iterator[Any]:
@@ -39,6 +40,7 @@ class Flight:
     def __init__(self, client: StripeClient, account: str | None = None) -> None:
         self._client = client
         self._account = account
+        self._share = client.endpoint_requests_per_second / client.requests_per_second
         self.crowded = False
         self.reasons: Counter[str] = Counter()
         self._open: Counter[int] = Counter()  # asker (by identity) → its requests that are not answered
@@ -50,22 +52,22 @@ class Flight:
         blocked: set[str] = set()
         for asker in askers:
             for waiting in asker.queues:
-                for _ in range(len(waiting)):
+                while endpoint := waiting.next_endpoint(blocked, self._share):
                     if self._client.in_flight >= self._client.max_concurrent_requests:
                         self.crowded = True
                         return _LONGEST_WAIT_SECONDS
-                    request = waiting.popleft()
-                    if request.endpoint not in blocked:
-                        delay = self._client.delay(request.endpoint)
-                        if delay <= 0:
-                            self.reasons[request.reason] += 1
-                            self._open[id(asker)] += 1
-                            self._client.submit(replace(request, account=self._account, asker=asker, flight=self))
-                            continue
-                        blocked.add(request.endpoint)
+                    delay = self._client.delay(endpoint)
+                    if delay <= 0:
+                        self._send(asker, waiting.take(endpoint))
+                    else:
+                        blocked.add(endpoint)
                         wait = min(wait, delay)
-                    waiting.append(request)
         return wait
+
+    def _send(self, asker: Asker, request: Request) -> None:
+        self.reasons[request.reason] += 1
+        self._open[id(asker)] += 1
+        self._client.submit(replace(request, account=self._account, asker=asker, flight=self))
 
     def take(self, seconds: float) -> tuple[Asker, Iterator[Any]] | None:
         """Return whose the next answer is, and what comes of it; None if none arrives in time.

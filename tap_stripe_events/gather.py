@@ -6,19 +6,19 @@ before their children. Nothing here knows of windows or polls.
 """
 
 import logging
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tap_stripe_events import changes
 from tap_stripe_events.changes import CHILDREN, DELETED_AT, GAP_FILLER, Change, Found, Read, StripeJson
 from tap_stripe_events.children import Children, Memory
-from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
+from tap_stripe_events.client import Answer, StripeClient, list_elements, refused
 from tap_stripe_events.errors import EndlessListError
 from tap_stripe_events.families import asks_of, owned_child_types, owning_lists, retrieved_by_id
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import EmbeddedList, StripeList, parent_column, stream_name
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.units import ChildPurpose, NeedPurpose, Parent, Unit
 
 _HELD_ROWS = 20_000  # children kept back for their parents; more are delivered before them
@@ -106,7 +106,7 @@ class Gather:
         self.skipped: dict[StripeList, int] = {}
 
     @property
-    def requests(self) -> deque[Request]:
+    def requests(self) -> RequestQueue:
         """What is to be asked for."""
         return self.children.queue
 

@@ -29,6 +29,7 @@ from tap_stripe_events.listing import Activate, Warnings
 from tap_stripe_events.objects import CUSTOMER_PREVIEW, PREVIEWS, SUBSCRIPTION_PREVIEW
 from tap_stripe_events.plan import too_old
 from tap_stripe_events.previews import Affected
+from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.roster import Key, Roster, next_slot
 from tap_stripe_events.windows import PAGE
 
@@ -152,7 +153,7 @@ class Upcoming:
         self._follows = follows
         self._warnings = warnings
         self._roster = Roster()
-        self._roster_requests: deque[Request] = deque()
+        self._roster_requests = RequestQueue()
         self._roster_open = 0
         self._hidden: str | None = None  # why the roster may lack somebody
         self._causes: list[tuple[int, Affected]] = []  # what cannot be told without the roster, numbered
@@ -160,8 +161,8 @@ class Upcoming:
         self._asked: dict[Key, int] = {}  # until the roster is listed: what was asked for after which cause
         self._wanted: dict[Key, int] = {}  # keys that events are about → the moment of the newest, in milliseconds
         self._open: dict[Key, bool] = {}  # keys that are asked for → whether events are the reason
-        self._urgent: deque[Request] = deque()
-        self._turns: deque[Request] = deque()
+        self._urgent = RequestQueue()
+        self._turns = RequestQueue()
         self._rounds: dict[str, _Round] = {}
         self._barrier: tuple[int, set[Key]] | None = None  # up to this second all is in when these are delivered
         self._up_to: int | None = None  # the latest second that the feed has said this of
@@ -174,7 +175,7 @@ class Upcoming:
     # What the run asks
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         """What is to be asked for at once, most urgent first."""
         while self._wanted and len(self._urgent) < _AHEAD:
             key = next((each for each in self._wanted if each not in self._open), None)
@@ -187,7 +188,7 @@ class Upcoming:
         return self._urgent, self._roster_requests
 
     @property
-    def later(self) -> tuple[deque[Request], ...]:
+    def later(self) -> tuple[RequestQueue, ...]:
         """What is asked for when nothing else is."""
         for each in self._rounds.values():
             while each.due and len(self._turns) < _AHEAD:
@@ -541,9 +542,7 @@ class Upcoming:
         self._open = {key: urgent for key, urgent in self._open.items() if key.name in self._rounds}
         self._wanted = {key: as_of for key, as_of in self._wanted.items() if key.name in self._rounds}
         for waiting in (self._urgent, self._turns):
-            kept = [each for each in waiting if each.purpose.key.name in self._rounds]
-            waiting.clear()
-            waiting.extend(kept)
+            waiting.remove(lambda request: request.purpose.key.name not in self._rounds)
         if self._barrier is not None:
             self._barrier = (self._barrier[0], {key for key in self._barrier[1] if key.name in self._rounds})
         if not self._rounds:
@@ -601,7 +600,7 @@ class _Later:
         self._upcoming = upcoming
 
     @property
-    def queues(self) -> tuple[deque[Request], ...]:
+    def queues(self) -> tuple[RequestQueue, ...]:
         """What is to be asked for."""
         return self._upcoming.later
 

@@ -58,6 +58,7 @@ class StandInStripe:
     """Lists by path, newest first, with the `created` filter, cursors and refusals of the real ones."""
 
     api_url = "memory:"
+    requests_per_second = endpoint_requests_per_second = 100
 
     def __init__(self, lists: dict[str, list[dict[str, Any]]], *, in_flight: int = 8, seed: int = 0) -> None:
         self.lists = lists

@@ -1,6 +1,5 @@
 """What is asked for at once, what waits for the budget, and that nothing is lost by waiting."""
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ from stand_in import StandInStripe
 
 from tap_stripe_events.client import Answer, Request
 from tap_stripe_events.flight import Flight
+from tap_stripe_events.request_queue import RequestQueue
 
 
 class Busy(StandInStripe):
@@ -24,7 +24,7 @@ class Asks:
 
     def __init__(self) -> None:
         paths = ["/v1/charges", "/v1/charges", "/v1/coupons", "/v1/charges"]
-        self.queues = (deque(Request(path=each, endpoint=each) for each in paths),)
+        self.queues = (RequestQueue(Request(path=each, endpoint=each) for each in paths),)
 
     def take(self, answer: Answer) -> Iterator[Any]:
         yield answer.request.path

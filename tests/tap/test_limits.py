@@ -116,9 +116,9 @@ def test_no_second_at_stripe_holds_more_than_the_budget(
             if budget.delay(endpoint, now) <= 0:
                 break
             now += min(budget.delay(endpoint, now), 0.05)
-        beyond *= number % 10 > 0  # one in ten meets with nothing
-        under_way.append((budget.reserve(endpoint, now), now + common + beyond))
-        way = min(beyond * part_of_it, LONGEST_WAY_SECONDS)
+        rest = beyond if number % 10 else 0.0  # one in ten meets with nothing
+        under_way.append((budget.reserve(endpoint, now), now + common + rest))
+        way = min(rest * part_of_it, LONGEST_WAY_SECONDS)
         arrivals.append((now + way, endpoint))
     for begin, _ in arrivals:
         within = [endpoint for arrival, endpoint in arrivals if begin <= arrival < begin + 0.999_999]

@@ -1,0 +1,95 @@
+"""Which request is next: first come, first served, but for endpoints that would be late at the end."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_stripe_events.client import Request
+from tap_stripe_events.request_queue import RequestQueue
+
+
+def request(endpoint: str, number: int = 0) -> Request:
+    return Request(path=f"/{endpoint}/{number}", endpoint=endpoint)
+
+
+def queue(endpoints: str) -> RequestQueue:
+    return RequestQueue(request(endpoint, number) for number, endpoint in enumerate(endpoints))
+
+
+def order(waiting: RequestQueue, share: float = 1.0, blocked: str = "") -> str:
+    found = ""
+    while endpoint := waiting.next_endpoint(blocked, share):
+        found += waiting.take(endpoint).endpoint
+    return found
+
+
+def test_who_came_first_is_first() -> None:
+    assert order(queue("abcabca")) == "abcabca"
+
+
+def test_what_is_put_before_all_others_is_first() -> None:
+    waiting = queue("ab")
+    waiting.appendleft(request("c"))
+    waiting.append(request("a"))
+    waiting.appendleft(request("b"))
+    assert order(waiting) == "bcaba"
+
+
+def test_who_must_wait_holds_up_nobody() -> None:
+    waiting = queue("aabab")
+    assert order(waiting, blocked="a") == "bb"
+    assert [each.path for each in waiting] == ["/a/0", "/a/1", "/a/3"]
+    assert len(waiting) == 3
+
+
+def test_an_endpoint_that_would_be_late_at_the_end_goes_first() -> None:
+    assert order(queue("abcdeeeeee"), share=0.5) == "eeaebecede"  # while it is more than half of what waits
+
+
+def test_what_is_taken_out_is_told_and_the_rest_keeps_its_order() -> None:
+    waiting = queue("abcab")
+    waiting.appendleft(request("c", 9))
+    removed = waiting.remove(lambda each: each.endpoint == "c")
+    assert [each.path for each in removed] == ["/c/9", "/c/2"]
+    assert (len(waiting), order(waiting)) == (4, "abab")
+    assert not waiting
+
+
+def send_for_a_second(waiting: RequestQueue, *, in_all: int, each: int, share: float) -> list[str]:
+    """Take out what limits let through in a second; return the endpoints."""
+    sent: list[str] = []
+    blocked: set[str] = set()
+    while len(sent) < in_all and (endpoint := waiting.next_endpoint(blocked, share)):
+        if sent.count(endpoint) < each:
+            sent.append(waiting.take(endpoint).endpoint)
+        else:
+            blocked.add(endpoint)
+    return sent
+
+
+def seconds(endpoints: list[str], *, in_all: int, each: int, share: float) -> int:
+    """Return how many seconds a queue takes at limits."""
+    waiting, passed = RequestQueue(map(request, endpoints)), 0
+    while waiting:
+        send_for_a_second(waiting, in_all=in_all, each=each, share=share)
+        passed += 1
+    return passed
+
+
+@given(st.lists(st.sampled_from("aaaabcdefgh"), max_size=300))
+def test_no_order_is_faster_by_more_than_a_second(endpoints: list[str]) -> None:
+    most = max(Counter(endpoints).values(), default=0)
+    at_best = max(-(-len(endpoints) // 20), -(-most // 5))
+    assert seconds(endpoints, in_all=20, each=5, share=5 / 20) <= at_best + 1
+
+
+def test_first_come_first_served_alone_would_be_slower() -> None:
+    endpoints = list("bcdefghi" * 10 + "a" * 25)
+    assert seconds(endpoints, in_all=20, each=5, share=1.0) == 9
+    assert seconds(endpoints, in_all=20, each=5, share=5 / 20) == 6  # 105 requests
+
+
+def test_nobody_waits_for_ever_behind_those_who_go_first() -> None:
+    waiting = queue("abc" * 100 + "z")  # three endpoints, each with more than a quarter of what waits
+    assert "z" in send_for_a_second(waiting, in_all=20, each=5, share=5 / 20)
