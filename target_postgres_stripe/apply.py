@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_postgres_stripe.columns import ACCOUNT, AS_OF, DELETED_AT, TABLE_VERSION, literal, quoted
+from target_postgres_stripe.columns import ACCOUNT, AS_OF, DELETED_AT, HASH_BITS, TABLE_VERSION, literal, quoted
 from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names, staged_value
 
 if TYPE_CHECKING:
@@ -78,17 +78,24 @@ class Statements(Fragments):
     """The statements of one stream."""
 
     def create_stage(self) -> str:
-        """The staging table: the stream's own columns and what every staged row carries besides."""
-        columns = [f"{quoted(column.name)} {column.type}" for column in self.shape.columns]
-        columns += [
+        """The staging table: what every staged row carries, as in a ``Row``'s line, and the stream's own columns."""
+        columns = [
             '"_sdc_as_of" timestamptz',
-            '"_sdc_deleted_at" timestamptz',
             '"_sdc_table_version" bigint',
+            '"_sdc_hash" bigint',
+            '"_sdc_deleted_at" timestamptz',
             '"_sdc_extracted_at" timestamptz',
             '"_sdc_sequence" bigint',
             '"_sdc_children" jsonb',
         ]
+        columns += [f"{quoted(column.name)} {column.type}" for column in self.shape.columns]
         return f"CREATE TEMPORARY TABLE {quoted(self.stage)} ({', '.join(columns)})"
+
+    def create_sightings(self) -> str:
+        """Another staging table, for what recognises a row: the lines of ``Row.sighting``."""
+        columns = ['"_sdc_as_of" timestamptz', '"_sdc_table_version" bigint', '"_sdc_hash" bigint']
+        columns += [f"{quoted(column.name)} {column.type}" for column in self.shape.key]
+        return f'CREATE TEMPORARY TABLE {quoted(self.stage)} ({", ".join(columns)}, "_sdc_position" integer)'
 
     def copy(self) -> str:
         """Fill the staging table."""
@@ -206,18 +213,46 @@ class Statements(Fragments):
 
     # Sweeps.
 
+    def note_known(self) -> str:
+        """Remember the staged sightings that are of a live row of the same hash; return their positions as an array."""
+        marked = (
+            't."_sdc_table_version" IS NOT DISTINCT FROM s."_sdc_table_version" AND t."_sdc_as_of" >= s."_sdc_as_of"'
+        )
+        found = (
+            f'SELECT CASE WHEN t."_sdc_hash" = s."_sdc_hash" AND t."_sdc_deleted_at" IS NULL THEN {marked} END '
+            f"FROM {self._table} AS t WHERE {self._same_key()}"
+        )
+        return (
+            f"WITH looked_up AS MATERIALIZED (SELECT s.*, ({found}) AS is_marked FROM {self._source}), "
+            f"noted AS ({self._see('looked_up AS s', 'NOT is_marked')}) "
+            'SELECT array_agg("_sdc_position") FROM looked_up WHERE is_marked IS NOT NULL'
+        )
+
+    def renew_hashes(self) -> str:
+        """Have rows that a sweep found unchanged recognised the next time, if their hash is of other columns."""
+        differs = self._difference([*self.shape.values, DELETED_AT], staged_value)
+        return (
+            f'UPDATE {self._table} AS t SET "_sdc_hash" = s."_sdc_hash" FROM {self._source} '
+            f'WHERE {self._same_key()} AND s."_sdc_table_version" IS NOT NULL AND s."_sdc_deleted_at" IS NULL '
+            f'AND t."_sdc_hash" >> {HASH_BITS} IS DISTINCT FROM s."_sdc_hash" >> {HASH_BITS} AND NOT ({differs})'
+        )
+
     def note_sightings(self) -> str:
         """Remember what a sweep brought and was not written."""
+        marked = (
+            f"SELECT FROM {self._table} AS t WHERE {self._same_key()} "
+            f'AND t."_sdc_table_version" = s."_sdc_table_version" AND t."_sdc_as_of" >= s."_sdc_as_of"'
+        )
+        return self._see(self._source, f's."_sdc_table_version" IS NOT NULL AND NOT EXISTS ({marked})')
+
+    def _see(self, source: str, condition: str) -> str:
+        """Remember rows ``s`` as seen."""
+        newest = "greatest(k.version, EXCLUDED.version), greatest(k.as_of, EXCLUDED.as_of)"
         return (
             f"INSERT INTO {self._own('_sweep_seen')} AS k (stream, key, version, as_of) "
-            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_table_version", s."_sdc_as_of" FROM {self._source} '
-            f'WHERE s."_sdc_table_version" IS NOT NULL AND NOT EXISTS (SELECT FROM {self._table} AS t '
-            f'WHERE {self._same_key()} AND t."_sdc_table_version" = s."_sdc_table_version" '
-            f'AND t."_sdc_as_of" >= s."_sdc_as_of") '
-            f"ON CONFLICT (stream, key) DO UPDATE SET version = greatest(k.version, EXCLUDED.version), "
-            f"as_of = greatest(k.as_of, EXCLUDED.as_of) "
-            f"WHERE (k.version, k.as_of) IS DISTINCT FROM (greatest(k.version, EXCLUDED.version), "
-            f"greatest(k.as_of, EXCLUDED.as_of))"
+            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_table_version", s."_sdc_as_of" FROM {source} '
+            f"WHERE {condition} ON CONFLICT (stream, key) DO UPDATE SET (version, as_of) = ({newest}) "
+            f"WHERE (k.version, k.as_of) IS DISTINCT FROM ({newest})"
         )
 
     def finish_sweep(self, sweep: Sweep) -> list[str]:

@@ -70,6 +70,10 @@ EXTRACTED_AT = Column(property="_sdc_extracted_at", name="_sdc_extracted_at", ty
 RECEIVED_AT = Column(property="_sdc_received_at", name="_sdc_received_at", type=ColumnType.TIMESTAMPTZ)
 BATCHED_AT = Column(property="_sdc_batched_at", name="_sdc_batched_at", type=ColumnType.TIMESTAMPTZ)
 SEQUENCE = Column(property="_sdc_sequence", name="_sdc_sequence", type=ColumnType.BIGINT)
+HASH = Column(property="_sdc_hash", name="_sdc_hash", type=ColumnType.BIGINT)
+
+HASH_BITS = 56
+"""How much of a hash is of the row's values; the eight bits above are of the columns that they are values of."""
 
 DESCRIPTIONS = {
     AS_OF.name: "The latest moment that the row is known to reflect; nothing older overwrites it.",
@@ -79,6 +83,7 @@ DESCRIPTIONS = {
     RECEIVED_AT.name: "When the target read the row from the tap.",
     BATCHED_AT.name: "When the transaction began that the target wrote the row in.",
     SEQUENCE.name: "When the target read the row from the tap, in milliseconds since 1970.",
+    HASH.name: "A hash of what the row was last written from, by which the same is recognised when it is listed again.",
 }
 """What the target's own columns are, where the stream's schema does not say it."""
 
@@ -92,6 +97,7 @@ RESERVED_PROPERTIES = frozenset(
         CHILDREN_PROPERTY,
         "_sdc_sync_started_at",
         *(c.property for c in (AS_OF, DELETED_AT, TABLE_VERSION, EXTRACTED_AT, RECEIVED_AT, BATCHED_AT, SEQUENCE)),
+        HASH.property,
     }
 )
 
@@ -164,6 +170,8 @@ def table_shape(
         added += [DELETED_AT, TABLE_VERSION]
     if metadata:
         added += [EXTRACTED_AT, RECEIVED_AT, BATCHED_AT, SEQUENCE]
+    if ordered:
+        added.append(HASH)
     return TableShape(
         stream=stream,
         table=table_name(stream),

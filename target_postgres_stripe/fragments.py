@@ -15,6 +15,7 @@ from target_postgres_stripe.columns import (
     BATCHED_AT,
     DELETED_AT,
     EXTRACTED_AT,
+    HASH,
     RECEIVED_AT,
     SEQUENCE,
     TABLE_VERSION,
@@ -58,6 +59,7 @@ STAGED = {
     RECEIVED_AT: 'to_timestamp(s."_sdc_sequence" / 1000.0)',
     BATCHED_AT: "now()",
     SEQUENCE: 's."_sdc_sequence"',
+    HASH: 's."_sdc_hash"',
 }
 
 

@@ -24,7 +24,7 @@ from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
 from target_postgres_stripe.refusals import failures
-from target_postgres_stripe.staging import copy_rows
+from target_postgres_stripe.staging import copy_lines, copy_rows
 from target_postgres_stripe.tally import Kind, Tally
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Loader:
         self._children: dict[str, set[str]] = {}
         self._current: dict[str, TableShape] = {}
         self._stages: dict[str, Statements] = {}
+        self._sightings: dict[str, Statements] = {}
         # How many rows each staging table has had since it was truncated.
         self._staged_rows: dict[str, int] = {}
         # How far each stream is as committed, and the streams with repairs that no event announced yet.
@@ -375,14 +376,23 @@ class Loader:
             raise RoleMissingError(role=role)
         tables.grant_reading(connection, self._schema, role)
 
-    def _statements(self, shape: TableShape) -> Statements:
-        name = f"stage_{hashlib.sha256(shape.stream.encode()).hexdigest()[:16]}"
+    def _statements(self, shape: TableShape, *, prefix: str = "stage") -> Statements:
+        name = f"{prefix}_{hashlib.sha256(shape.stream.encode()).hexdigest()[:16]}"
         return Statements(schema=self._schema, shape=shape, stage=name, hard_delete=self._hard_delete)
 
     def _drop_stage(self, connection: psycopg.Connection[Any], stream: str) -> None:
         """Drop a stream's staging table, since its columns are about to change or a rollback may have taken it."""
         if (statements := self._stages.pop(stream, None)) is not None:
             connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
+
+    def _sightings_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
+        """The statements on the staged sightings of a stream, with a table for them."""
+        if shape.stream not in self._sightings:
+            statements = self._statements(shape, prefix="seen")
+            connection.execute(f"DROP TABLE IF EXISTS pg_temp.{quoted(statements.stage)}")
+            connection.execute(statements.create_sightings())
+            self._sightings[shape.stream] = statements
+        return self._sightings[shape.stream]
 
     def _stage_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
         if shape.stream not in self._stages:
@@ -393,24 +403,65 @@ class Loader:
         return self._stages[shape.stream]
 
     def _apply_round(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> None:
-        """Stage rows of distinct keys and apply them."""
+        """Apply rows of distinct keys."""
+        if not shape.ordered:
+            self._apply_staged(connection, shape, rows)
+            return
+        mostly_same = self._expects_the_same(shape, rows)
+        unknown = self._unknown(connection, shape, rows) if mostly_same else rows
+        self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - len(unknown))
+        written = self._apply_staged(connection, shape, unknown, mostly_same=mostly_same) if unknown else 0
+        self._mostly_same[shape.stream] = 2 * written < len(rows)
+
+    def _expects_the_same(self, shape: TableShape, rows: Sequence[Row]) -> bool:
+        """Whether most rows are likely to be as stored: the last ones were, or they are listed another time."""
+        swept = any(row.version is not None for row in rows)
+        return self._mostly_same.get(shape.stream, swept and self._is_loaded(shape.stream))
+
+    def _unknown(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> Sequence[Row]:
+        """Of rows of distinct keys, those of which more is to be done than to note that a sweep has seen them.
+
+        The others are recognised by their keys and hashes, and are not sent at all.
+        """
+        sighted = [row.sighting(position) for position, row in enumerate(rows) if row.is_sighting]
+        if not sighted:
+            return rows
+        statements = self._sightings_of(connection, shape)
+        copy_lines(connection, statements.copy(), sighted)
+        found = connection.execute(statements.note_known()).fetchone()
+        self._empty(connection, statements, len(sighted))
+        known = set(found[0] or ()) if found else set()
+        return [row for position, row in enumerate(rows) if position not in known]
+
+    def _apply_staged(
+        self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row], *, mostly_same: bool = False
+    ) -> int:
+        """Stage rows of distinct keys and apply them; return how many were written."""
         statements = self._stage_of(connection, shape)
         copy_rows(connection, statements.copy(), shape, rows)
         if not shape.key:
-            self.tally.add(shape.stream, Kind.CREATED, connection.execute(statements.append()).rowcount)
+            written = connection.execute(statements.append()).rowcount
+            self.tally.add(shape.stream, Kind.CREATED, written)
         elif not shape.ordered:
             written = self._write(connection, shape, statements.upsert())
             self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - written)
             if self._hard_delete and any(row.deleted for row in rows):
                 self._delete(connection, shape, statements.remove_deleted())
         else:
-            self._apply_ordered(connection, statements, rows)
-        staged = self._staged_rows.get(shape.stream, 0) + len(rows)
+            written = self._apply_ordered(connection, statements, rows, mostly_same=mostly_same)
+        self._empty(connection, statements, len(rows))
+        return written
+
+    def _empty(self, connection: psycopg.Connection[Any], statements: Statements, rows: int) -> None:
+        """Empty a staging table of so many rows."""
+        staged = self._staged_rows.get(statements.stage, 0) + rows
         few = staged <= DELETED_FROM_STAGE_MAX
         connection.execute(statements.delete_from_stage() if few else statements.truncate_stage())
-        self._staged_rows[shape.stream] = staged if few else 0
+        self._staged_rows[statements.stage] = staged if few else 0
 
-    def _apply_ordered(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
+    def _apply_ordered(
+        self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row], *, mostly_same: bool
+    ) -> int:
         """Apply staged rows that say as of when they are; each statement only if some row needs it."""
         shape = statements.shape
         swept = any(row.version is not None for row in rows)
@@ -424,13 +475,11 @@ class Loader:
         changes = sum(not row.deleted and not row.fills_gap for row in rows)
         written = 0
         if changes:
-            spares = self._mostly_same.get(shape.stream)
-            if spares is None:
-                spares = swept and self._is_loaded(shape.stream)
-            written = self._write(connection, shape, statements.apply_changes(spares=spares))
-            self._mostly_same[shape.stream] = 2 * written < changes
+            written = self._write(connection, shape, statements.apply_changes(spares=mostly_same))
             if written < changes:
                 connection.execute(statements.advance_as_of())
+                if swept:
+                    connection.execute(statements.renew_hashes())
         if any(row.fills_gap and not row.deleted for row in rows):
             written += self._write(connection, shape, statements.fill_gaps())
         if any(row.deleted for row in rows):
@@ -443,6 +492,7 @@ class Loader:
         if swept and written < len(rows):  # what is written has its version and as-of in its row
             connection.execute(statements.note_sightings())
         self._apply_lists(connection, statements, rows)
+        return written
 
     def _apply_lists(self, connection: psycopg.Connection[Any], statements: Statements, rows: Sequence[Row]) -> None:
         """Apply what the staged rows and their parents say about who is whose child."""

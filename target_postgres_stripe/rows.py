@@ -11,6 +11,7 @@ import contextlib
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from target_postgres_stripe.columns import (
     BIGINT_MIN,
     CHILDREN_PROPERTY,
     DELETED_AT,
+    HASH_BITS,
     RESERVED_PROPERTIES,
     ColumnType,
 )
@@ -69,21 +71,26 @@ PYTHON_TYPES: dict[ColumnType, Any] = {
 CHILDREN_TYPE: Any = dict[str, list[str]] | None
 NO_LISTS: frozenset[str] = frozenset()
 
-STAGED_TYPES = (
-    ColumnType.TIMESTAMPTZ,
+ADDED_TYPES = (
     ColumnType.TIMESTAMPTZ,
     ColumnType.BIGINT,
+    ColumnType.BIGINT,
+    ColumnType.TIMESTAMPTZ,
     ColumnType.TIMESTAMPTZ,
     ColumnType.BIGINT,
 )
-"""Of what a staged row has beside its columns: as-of, deleted-at, version, time extracted, sequence."""
+"""Of what a staged row has before its columns: as-of, version, hash, deleted-at, time extracted, sequence."""
+
+ADDED_FIELDS = len(ADDED_TYPES) + 1
+"""These, and the children's lists."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that is ready to be staged.
 
     Attributes:
-        line: The line of the text COPY, newline included; columns as in ``Statements.create_stage``.
+        line: The line of the text COPY, newline included; columns as in ``Statements.create_stage``, of which the last
+            ones, those of the stream, begin with its key.
         key: The values of the key, as text that is equal where Postgres finds the keys equal; empty without a key.
         record: The record's number in its stream, from 1.
         segment: How many STATEs were read before it.
@@ -101,6 +108,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deleted: bool
     version: int | None
     lists: frozenset[str]
+
+    @property
+    def is_sighting(self) -> bool:
+        """Whether a sweep brought it and it says nothing but its values."""
+        return self.version is not None and not (self.deleted or self.lists or self.fills_gap)
+
+    def sighting(self, position: int) -> bytes:
+        """The line by which a row that is as it was is recognised: as-of, version, hash, key, and its position."""
+        own = len(self.key)
+        as_of, version, hashed, *rest = self.line.split(b"\t", ADDED_FIELDS + own)
+        return b"\t".join([as_of, version, hashed, *rest[ADDED_FIELDS - 3 :][:own], b"%d\n" % position])
 
     @property
     def fills_gap(self) -> bool:
@@ -143,7 +161,10 @@ class RowReader:
 
     def __init__(self, shape: TableShape) -> None:
         self._shape = shape
-        self._fields = fields_function([*(column.type for column in shape.columns), *STAGED_TYPES])
+        self._fields = fields_function([column.type for column in shape.columns])
+        self._added_fields = fields_function(ADDED_TYPES)
+        columns = repr([(column.name, column.type) for column in shape.columns]).encode()
+        self._hash_of_columns = int.from_bytes(blake2b(columns, digest_size=1).digest(), signed=True) << HASH_BITS
         self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)
         self._decoder = record_decoder(shape, forbid_unknown_fields=True)
         self._ignores_unknown = False
@@ -184,13 +205,17 @@ class RowReader:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
         plain = is_plain(bytes(record)) and (extracted_at is None or extracted_at.isprintable())
         null = NULL if plain else NULL_TO_ESCAPE
+        line = plain_line if plain else escaped_line
         try:
-            fields = self._fields((*values[:-1], version, extracted_at, sequence), null)
+            fields = self._fields(values, null)
+            own = line(fields)
+            digest = self._hash(own) if self._shape.ordered else None
+            added = self._added_fields((as_of, version, digest, deleted_at, extracted_at, sequence), null)
         except NotAMomentError as error:
             raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
-        fields.append(null if children is None else msgspec.json.encode(children))
+        added.append(null if children is None else msgspec.json.encode(children))
         return Row(
-            line=plain_line(fields) if plain else escaped_line(fields),
+            line=line(added)[:-1] + b"\t" + own,
             key=self._key([None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]),
             record=number,
             segment=segment,
@@ -199,6 +224,10 @@ class RowReader:
             version=version,
             lists=frozenset(children) if children else NO_LISTS,
         )
+
+    def _hash(self, own: bytes) -> int:
+        """What the row's values are recognised by, as it fits a ``bigint``."""
+        return self._hash_of_columns | int.from_bytes(blake2b(own, digest_size=HASH_BITS // 8).digest())
 
     def _key(self, parts: Sequence[str | None]) -> tuple[str, ...]:
         """A key of its values.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from target_postgres_stripe.refusals import VALUE_ERRORS, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
 
@@ -30,20 +30,25 @@ def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableS
         RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
     """
     try:
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for chunk in chunks(rows):
-                copy.write(chunk)
+        copy_lines(connection, statement, [row.line for row in rows])
     except VALUE_ERRORS as error:
         raise refused(error, shape, rows) from None
 
 
-def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
-    """The rows' lines, joined to pieces of about ``COPY_CHUNK_BYTES``."""
+def copy_lines(connection: psycopg.Connection[Any], statement: str, lines: Iterable[bytes]) -> None:
+    """Fill a staging table with the lines of a text COPY."""
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for chunk in chunks(lines):
+            copy.write(chunk)
+
+
+def chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines, joined to pieces of about ``COPY_CHUNK_BYTES``."""
     pending: list[bytes] = []
     size = 0
-    for row in rows:
-        pending.append(row.line)
-        size += len(row.line)
+    for line in lines:
+        pending.append(line)
+        size += len(line)
         if size >= COPY_CHUNK_BYTES:
             yield b"".join(pending)
             pending, size = [], 0

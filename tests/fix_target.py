@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from target_postgres_stripe.load import Loader
 from target_postgres_stripe.target import TargetPostgresStripe
 
 
@@ -35,6 +36,13 @@ class Load:
 @pytest.fixture
 def load(database):
     return Load(database)
+
+
+@pytest.fixture(params=[False, True], ids=["as it is", "expecting the same"])
+def each_expectation(request, monkeypatch):
+    """Once as it is, once with the loader looking for known rows before it stores any."""
+    if request.param:
+        monkeypatch.setattr(Loader, "_expects_the_same", lambda *_: True)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import psycopg
 
 PASSING = frozenset({
-    "_sdc_as_of", "_sdc_batched_at", "_sdc_deleted_at", "_sdc_extracted_at", "_sdc_received_at", "_sdc_sequence",
-    "_sdc_table_version",
+    "_sdc_as_of", "_sdc_batched_at", "_sdc_deleted_at", "_sdc_extracted_at", "_sdc_hash", "_sdc_received_at",
+    "_sdc_sequence", "_sdc_table_version",
 })  # fmt: skip
 """Columns that say when a row was read rather than what it says; of a deletion counts that it is known."""
 

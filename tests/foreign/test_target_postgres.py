@@ -61,6 +61,7 @@ METADATA = {
     "_sdc_batched_at": ("timestamp with time zone", "timestamp without time zone"),
     "_sdc_deleted_at": ("timestamp with time zone", "timestamp without time zone"),
     "_sdc_extracted_at": ("timestamp with time zone", "timestamp without time zone"),
+    "_sdc_hash": ("bigint", None),
     "_sdc_received_at": ("timestamp with time zone", "timestamp without time zone"),
     "_sdc_sync_started_at": (None, "bigint"),
 }

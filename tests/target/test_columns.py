@@ -94,6 +94,7 @@ def test_the_key_comes_first_and_the_targets_own_columns_last():
     assert [(c.name, c.type.value) for c in shape.all_columns] == [
         ("id", "text"), ("amount", "bigint"),
         ("_sdc_as_of", "timestamptz"), ("_sdc_deleted_at", "timestamptz"), ("_sdc_table_version", "bigint"),
+        ("_sdc_hash", "bigint"),
     ]  # fmt: skip
     assert shape.ordered
 
@@ -137,7 +138,16 @@ def test_what_the_sdk_adds_to_records_is_added_to_tables_if_it_is_wanted():
 
 
 def test_what_the_target_derives_itself_is_no_column_of_the_streams_own():
-    mine = ("children", "sync_started_at", "extracted_at", "received_at", "batched_at", "sequence", "table_version")
+    mine = (
+        "children",
+        "sync_started_at",
+        "extracted_at",
+        "received_at",
+        "batched_at",
+        "sequence",
+        "table_version",
+        "hash",
+    )
     assert columns_of({"id": {"type": "string"}} | {f"_sdc_{name}": {} for name in mine}, ["id"])[0] == {"id": "text"}
 
 

@@ -126,7 +126,7 @@ def test_the_columns_that_the_target_adds_are_described_unless_the_schema_does_i
     assert texts["_sdc_as_of"] == "By Stripe's clock."
     assert set(texts) == {
         *("_sdc_as_of", "_sdc_deleted_at", "_sdc_table_version", "_sdc_extracted_at"),
-        *("_sdc_received_at", "_sdc_batched_at", "_sdc_sequence"),
+        *("_sdc_received_at", "_sdc_batched_at", "_sdc_sequence", "_sdc_hash"),
     }
 
 

@@ -137,6 +137,7 @@ def shuffled(rng, loose, sequences):
 
 @pytest.mark.parametrize("hard_delete", [False, True])
 @pytest.mark.parametrize("chunk", range(4))
+@pytest.mark.usefixtures("each_expectation")
 def test_what_has_arrived_in_any_order_ends_as_the_world_is(load, connection, hard_delete, chunk):
     for seed in range(chunk * 25, chunk * 25 + 25):
         connection.execute("DROP SCHEMA IF EXISTS stripe CASCADE")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from messages import FILLER, TEXT, activate, at, millis, record, schema, state
@@ -92,6 +93,7 @@ def message(step):
     return record("c", id=key, name=name, as_of=at(as_of) if as_of else FILLER, version=version)
 
 
+@pytest.mark.usefixtures("each_expectation")
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(steps(), st.booleans()), min_size=1, max_size=14), st.integers(1, 5), st.booleans())
 def test_batches_do_not_matter_and_the_rules_of_order_hold(load, connection, sequence, batch_size, hard_delete):

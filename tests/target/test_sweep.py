@@ -1,7 +1,9 @@
 """A sweep says what is still there; what it did not bring is gone as of its start."""
 
 import pytest
-from messages import FILLER, INTEGER, TEXT, activate, at, millis, record, schema, state
+from messages import FILLER, INTEGER, JSON, TEXT, activate, at, millis, record, schema, state
+
+from target_postgres_stripe.load import Loader
 
 COUPON = schema("coupon", name=TEXT)
 LIVE = "SELECT id, name FROM stripe.coupon WHERE _sdc_deleted_at IS NULL ORDER BY id"
@@ -17,7 +19,7 @@ def swept(name, as_of=101, value="x"):
 
 
 @pytest.fixture
-def loaded(load):
+def loaded(load, each_expectation):
     load(COUPON, *(coupon(name, 1) for name in ("a", "b", "c")), state())
     return load
 
@@ -277,3 +279,72 @@ def test_once_rows_come_unchanged_the_next_ones_are_looked_at_before(load, rows)
     same = [coupon(name, 1) for name in ("a", "b", "c", "d")]
     load(COUPON, *same[:2], state(), *same[2:], state(), batch_size_rows=2)
     assert rows("SELECT id FROM stripe.coupon WHERE xmax <> 0 ORDER BY id") == [("a",), ("b",)]
+
+
+FILLED = state(coupon={"backfill_finished_at": at(2)})
+ALL = "SELECT ctid, xmin, * FROM stripe.coupon ORDER BY id"
+
+
+def test_rows_that_are_listed_again_are_recognised_and_not_sent(load, rows, monkeypatch):
+    load(state(), COUPON, coupon("a", 1), coupon("b", 1), FILLED)
+    before = rows(ALL)
+    sent = []
+    copied = Loader._apply_staged
+    monkeypatch.setattr(
+        Loader, "_apply_staged", lambda *args, **more: sent.extend(row.key for row in args[3]) or copied(*args, **more)
+    )
+    load(state(), COUPON, swept("a"), swept("b", value="changed"), swept("c"), FILLED)
+    assert sent == [("b",), ("c",)]
+    assert rows("SELECT key FROM stripe._sweep_seen") == [(["a"],)]
+    load(state(), COUPON, swept("a"), swept("b", value="changed"), swept("c"), activate("coupon", SWEEP), FILLED)
+    assert sent == [("b",), ("c",)]
+    assert rows(ALL)[0] == before[0]
+    assert rows(LIVE) == [("a", "x"), ("b", "changed"), ("c", "x")]
+
+
+@pytest.mark.parametrize("text", ["a\tb\\c\nd", "", "\\N", "\u00e9\x1f"])
+def test_keys_and_values_of_any_text_are_recognised(load, rows, text):
+    load(state(), COUPON, coupon(f"k{text}", 1, text), coupon("other", 1, text), FILLED)
+    before = rows(ALL)
+    again = [swept(f"k{text}", value=text), swept("other", value=text)]
+    load(state(), COUPON, *again, activate("coupon", SWEEP), FILLED)
+    assert rows(ALL) == before
+
+
+def test_rows_of_another_schema_are_recognised_from_the_second_time_on(load, rows):
+    """A column is new and empty: no row has changed, but what they are recognised by has."""
+    load(state(), COUPON, *(coupon(name, 1) for name in "abc"), FILLED)
+    wider = schema("coupon", name=TEXT, added=TEXT)
+    tables = []
+    for day in range(3):
+        version = SWEEP + day * 1000
+        load(
+            state(), wider, *(coupon(name, 101 + day, version=version) for name in "abc"),
+            activate("coupon", version), FILLED,
+        )  # fmt: skip
+        tables.append(rows(ALL))
+    assert [row[2:4] for row in tables[0]] == [("a", "x"), ("b", "x"), ("c", "x")]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_other_spellings_of_the_same_values_are_no_reason_to_write_a_row(load, rows):
+    shaped = schema("coupon", name=TEXT, metadata=JSON)
+
+    def of(metadata, as_of, **more):
+        return record("coupon", id="a", name="x", as_of=as_of, metadata=metadata, **more)
+
+    load(state(), shaped, of({"a": 1, "b": 2}, 1), FILLED)
+    before = rows(ALL)
+    load(state(), shaped, of({"b": 2, "a": 1}, 101, version=SWEEP), activate("coupon", SWEEP), FILLED)
+    assert rows(ALL) == before
+
+
+def test_a_row_without_a_hash_gets_one_when_it_is_listed(load, rows, connection):
+    """Databases of earlier versions have none."""
+    load(state(), COUPON, *(coupon(name, 1) for name in "abc"), FILLED)
+    hashes = rows("SELECT id, _sdc_hash FROM stripe.coupon ORDER BY id")
+    assert all(each for _, each in hashes)
+    connection.execute("ALTER TABLE stripe.coupon DROP COLUMN _sdc_hash")
+    load(state(), COUPON, *(swept(name) for name in "abc"), activate("coupon", SWEEP), FILLED)
+    assert rows("SELECT id, _sdc_hash FROM stripe.coupon ORDER BY id") == hashes
+    assert rows("SELECT DISTINCT _sdc_as_of::text FROM stripe.coupon") == [("2026-01-01 00:00:01+00",)]

@@ -31,7 +31,7 @@ def test_a_new_table():
         'CREATE TABLE "stripe"."charge" ("id" text, "amount" bigint, "created" timestamptz, "metadata" jsonb, '
         '"odd""name" text, "_sdc_as_of" timestamptz, "_sdc_deleted_at" timestamptz, "_sdc_table_version" bigint, '
         '"_sdc_extracted_at" timestamptz, "_sdc_received_at" timestamptz, "_sdc_batched_at" timestamptz, '
-        '"_sdc_sequence" bigint, PRIMARY KEY ("id"))'
+        '"_sdc_sequence" bigint, "_sdc_hash" bigint, PRIMARY KEY ("id"))'
     )
 
 
