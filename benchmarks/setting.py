@@ -32,6 +32,7 @@ TAP, TARGET = BIN / "tap-stripe-events", BIN / "target-postgres-stripe"
 KEY = "sk_test_sandbox"
 NOW = 1_790_000_000
 _START_SECONDS = 60
+_DAY_MILLISECONDS = 86_400_000
 _LATER = b'"_sdc_as_of":"2026-09-22T14:13:20Z"'
 
 
@@ -162,6 +163,16 @@ class Setting:
             self._messages[key] = path
         return self._messages[key]
 
+    def later_messages(self, count: int) -> Path:
+        """The same a day later, with nothing changed: another listing finds every object as it was."""
+        key = f"later-{count}"
+        if key not in self._messages:
+            path = self.path(f"{key}.jsonl")
+            with self.messages(count).open("rb") as lines, path.open("wb") as output:
+                output.writelines(_later(line) for line in lines)
+            self._messages[key] = path
+        return self._messages[key]
+
     def load(self, database: str, messages: Path, **settings: Any) -> Spent:
         """Have our target load a file of messages."""
         config = self.config(database_url=database, default_target_schema="bench", **settings)
@@ -192,11 +203,17 @@ def control(url: str, name: str, **given: Any) -> Any:
 
 
 def _changed(line: bytes) -> bytes:
+    return _later(line, description='"changed"')
+
+
+def _later(line: bytes, **changes: str) -> bytes:
+    """A message as another listing, a day later, has it; ``changes`` are JSON values of a record's fields."""
     message = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    if bytes(message["type"]) != b'"RECORD"':
-        return line
-    record = msgspec.json.decode(message["record"], type=dict[str, msgspec.Raw])
-    record["description"] = msgspec.Raw(b'"changed"')
-    record["_sdc_as_of"] = msgspec.Raw(_LATER.partition(b":")[2])
-    message["record"] = msgspec.Raw(msgspec.json.encode(record))
+    if "version" in message:
+        message["version"] = msgspec.Raw(b"%d" % (int(bytes(message["version"])) + _DAY_MILLISECONDS))
+    if bytes(message["type"]) == b'"RECORD"':
+        record = msgspec.json.decode(message["record"], type=dict[str, msgspec.Raw])
+        record |= {name: msgspec.Raw(value.encode()) for name, value in changes.items()}
+        record["_sdc_as_of"] = msgspec.Raw(_LATER.partition(b":")[2])
+        message["record"] = msgspec.Raw(msgspec.json.encode(record))
     return msgspec.json.encode(message) + b"\n"
