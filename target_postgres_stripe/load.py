@@ -24,7 +24,7 @@ from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
 from target_postgres_stripe.refusals import failures
-from target_postgres_stripe.staging import copy_lines, copy_rows
+from target_postgres_stripe.staging import copy_rows, copy_sightings
 from target_postgres_stripe.tally import Kind, Tally
 
 if TYPE_CHECKING:
@@ -381,9 +381,10 @@ class Loader:
         return Statements(schema=self._schema, shape=shape, stage=name, hard_delete=self._hard_delete)
 
     def _drop_stage(self, connection: psycopg.Connection[Any], stream: str) -> None:
-        """Drop a stream's staging table, since its columns are about to change or a rollback may have taken it."""
-        if (statements := self._stages.pop(stream, None)) is not None:
-            connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
+        """Drop a stream's staging tables, since its columns are about to change."""
+        for stages in (self._stages, self._sightings):
+            if (statements := stages.pop(stream, None)) is not None:
+                connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
 
     def _sightings_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
         """The statements on the staged sightings of a stream, with a table for them."""
@@ -423,15 +424,15 @@ class Loader:
 
         The others are recognised by their keys and hashes, and are not sent at all.
         """
-        sighted = [row.sighting(position) for position, row in enumerate(rows) if row.is_sighting]
+        sighted = [row for row in rows if row.is_sighting]
         if not sighted:
             return rows
         statements = self._sightings_of(connection, shape)
-        copy_lines(connection, statements.copy(), sighted)
+        copy_sightings(connection, statements.copy(), shape, sighted)
         found = connection.execute(statements.note_known()).fetchone()
         self._empty(connection, statements, len(sighted))
-        known = set(found[0] or ()) if found else set()
-        return [row for position, row in enumerate(rows) if position not in known]
+        known = {sighted[position].key for position in (found and found[0]) or ()}
+        return [row for row in rows if row.key not in known]
 
     def _apply_staged(
         self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row], *, mostly_same: bool = False

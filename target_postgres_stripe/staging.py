@@ -18,7 +18,7 @@ COPY_CHUNK_BYTES = 256 * 1024
 
 
 def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row]) -> None:
-    """Fill a staging table.
+    """Fill a staging table with rows.
 
     Args:
         connection: The session.
@@ -29,17 +29,27 @@ def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableS
     Raises:
         RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
     """
+    _copy(connection, statement, shape, rows, [row.line for row in rows])
+
+
+def copy_sightings(connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row]) -> None:
+    """Fill a staging table with what rows are recognised by, and their positions from 0; raises the same."""
+    _copy(connection, statement, shape, rows, [row.sighting(position) for position, row in enumerate(rows)])
+
+
+def _copy(
+    connection: psycopg.Connection[Any],
+    statement: str,
+    shape: TableShape,
+    rows: Sequence[Row],
+    lines: Iterable[bytes],
+) -> None:
     try:
-        copy_lines(connection, statement, [row.line for row in rows])
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for chunk in chunks(lines):
+                copy.write(chunk)
     except VALUE_ERRORS as error:
         raise refused(error, shape, rows) from None
-
-
-def copy_lines(connection: psycopg.Connection[Any], statement: str, lines: Iterable[bytes]) -> None:
-    """Fill a staging table with the lines of a text COPY."""
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in chunks(lines):
-            copy.write(chunk)
 
 
 def chunks(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import pytest
 from messages import FILLER, INTEGER, JSON, TEXT, activate, at, millis, record, schema, state
 
+from target_postgres_stripe.errors import RecordRefusedError
 from target_postgres_stripe.load import Loader
 
 COUPON = schema("coupon", name=TEXT)
@@ -348,3 +349,22 @@ def test_a_row_without_a_hash_gets_one_when_it_is_listed(load, rows, connection)
     load(state(), COUPON, *(swept(name) for name in "abc"), activate("coupon", SWEEP), FILLED)
     assert rows("SELECT id, _sdc_hash FROM stripe.coupon ORDER BY id") == hashes
     assert rows("SELECT DISTINCT _sdc_as_of::text FROM stripe.coupon") == [("2026-01-01 00:00:01+00",)]
+
+
+def test_a_listed_row_that_postgres_cannot_store_is_named_though_rows_are_looked_for_first(load, rows):
+    load(state(), COUPON, coupon("a", 1), FILLED)
+    bad = record("coupon", id="b", name="x", as_of="2026-13-45T00:00:00Z", version=SWEEP)
+    with pytest.raises(RecordRefusedError, match=r"Record 2 of stream 'coupon'.*_sdc_as_of"):
+        load(state(), COUPON, swept("a"), bad, FILLED)
+    assert rows("SELECT id FROM stripe.coupon") == [("a",)]
+
+
+def test_a_key_that_needs_a_wider_column_is_looked_for_in_it(load, rows):
+    numbered = schema("coupon", id=INTEGER, name=TEXT)
+    load(state(), numbered, coupon(1, 1), coupon(2, 1), FILLED)
+    listed = [swept(1), swept(2), swept(2**70)]
+    for _ in range(2):
+        load(state(), numbered, *listed, activate("coupon", SWEEP), FILLED, batch_size_rows=2)
+        assert rows("SELECT id::text FROM stripe.coupon WHERE _sdc_deleted_at IS NULL ORDER BY coupon.id") == [
+            ("1",), ("2",), (str(2**70),)
+        ]  # fmt: skip
