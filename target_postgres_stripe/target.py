@@ -210,9 +210,8 @@ class TargetPostgresStripe(Target):
             else:
                 self._process_mapped(stream, message)
         except RecordRefusedError:
-            self._storing.settle()
-            self.loader.rollback()  # what no STATE covers may have been staged
             self._commit_covered()
+            self.loader.rollback()  # what no STATE covers may have been staged
             raise
         if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
             self._make_room()

@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import Executor, Future
 
 import pytest
 from messages import TEXT, record, schema, state
@@ -14,6 +15,7 @@ from target_postgres_stripe.errors import (
     StateAheadError,
     TargetError,
 )
+from target_postgres_stripe.target import TargetPostgresStripe
 
 CUSTOMER = schema("customer", name=TEXT)
 STARTED = {"backfill_started_at": "2026-01-01T00:00:00Z"}
@@ -208,6 +210,43 @@ def test_a_refused_record_ends_the_run_after_what_came_before_its_state(load, ro
     assert rows("SELECT id, _sdc_as_of::text FROM stripe.customer") == [("a", "2026-01-01 00:00:01+00")]
     assert load.printed == [first["value"]]
     assert "2026-13" not in str(caught.value)
+
+
+class WhenWaitedFor(Executor):
+    """Runs a job when somebody waits for it: a thread that is as slow as can be."""
+
+    def submit(self, job, /, *args):
+        future = Future()
+        result = future.result
+
+        def run():
+            if not future.done():
+                try:
+                    future.set_result(job(*args))
+                except Exception as error:  # noqa: BLE001 - as an executor does
+                    future.set_exception(error)
+            return result()
+
+        future.result = run
+        return future
+
+
+@pytest.mark.parametrize("bad", [BAD, BAD_MOMENT], ids=["refused by us", "refused by Postgres"])
+@pytest.mark.parametrize("before", range(5))
+def test_what_was_staged_is_committed_with_its_state_before_a_record_is_refused(load, rows, monkeypatch, bad, before):
+    """Two rows a batch, and a thread that has stored nothing yet when the next message comes."""
+    monkeypatch.setattr(TargetPostgresStripe, "executor", staticmethod(WhenWaitedFor))
+    sent = [customer(f"c{number}") for number in range(4)]
+    covering = state(customer=STARTED)
+    messages = [*sent[:before], bad, *sent[before:], state(customer=STARTED | {"n": 2})]
+    with pytest.raises(RecordRefusedError, match=f"Record {5 + before} of stream 'customer'"):
+        load(
+            state(), CUSTOMER, *(customer(f"s{number}") for number in range(4)), covering, *messages, batch_size_rows=2
+        )
+    stored = [id_ for (id_,) in rows("SELECT id FROM stripe.customer ORDER BY id")]
+    printed = [each["bookmarks"].get("customer") for each in load.printed]
+    assert printed[-1:] in ([STARTED], [{}], [None], [])
+    assert stored == (["s0", "s1", "s2", "s3"] if STARTED in printed else [])
 
 
 def test_a_broken_line_ends_the_run_after_what_a_state_covers(load, rows):
