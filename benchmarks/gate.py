@@ -1,7 +1,7 @@
 """``make bench-ci``: a few ratios in a minute; fails when one has fallen by a third against ``gate.json``.
 
 Ratios of CPU where that will do, since other programs slow down a clock more than they raise the CPU that ours take.
-One that has fallen is measured again, up to twice: what slows down a machine goes away, what slows a program down stays.
+One that has fallen is measured again, up to twice: what slows a machine down goes away, what slows a program stays.
 
 Start-up is left out, since it would hide at this size what a row costs: every contestant also runs on next to nothing,
 and that is taken off. ``python -m benchmarks.gate --write`` accepts the present ratios.
