@@ -17,7 +17,7 @@ import msgspec
 
 from stripe_proxy.errors import NotAppliedError
 from tap_stripe_events import previews
-from tap_stripe_events.client import may_hold_secrets
+from tap_stripe_events.changes import may_hold_secrets
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import parent_column
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from tap_stripe_events import changes, previews
+from tap_stripe_events import previews
 from tap_stripe_events.client import Answer, Request, StripeClient
 from tap_stripe_events.gather import refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_LISTS
 from tap_stripe_events.objects import PREVIEWS, StripeList, StripeObject, stream_name
+from tap_stripe_events.shapes import field_value, reference_id
 
 _REFUSALS = frozenset({Verdict.DENIED, Verdict.NOT_SET_UP})
 
@@ -61,7 +62,7 @@ def check_access(client: StripeClient, objects: Mapping[str, StripeObject]) -> l
 
 def _preview_access(client: StripeClient, preview: StripeObject, examples: Mapping[str, dict[str, Any]]) -> Access:
     whose = previews.PARAMETERS[preview.name]
-    example = changes.reference_id(examples.get(whose))
+    example = reference_id(examples.get(whose))
     if example is None:
         return Access(stream=preview.stream, readable=None, note=f"there is no {whose} to try it with")
     answer = client.get(
@@ -123,7 +124,7 @@ def _request(a_list: StripeList, examples: Mapping[str, dict[str, Any]]) -> Iter
         elif a_list.parameter:
             parameters[a_list.parameter] = value
         for parameter, source in a_list.parameters.items():
-            named = changes.reference_id(changes.field_value(record, source)[1])
+            named = reference_id(field_value(record, source)[1])
             if named is None:
                 return
             parameters[parameter] = named
@@ -134,7 +135,7 @@ def _parent_value(a_list: StripeList, examples: Mapping[str, dict[str, Any]]) ->
     for ask in a_list.asks:
         record = examples.get(ask.of)
         if record is not None:
-            value = changes.reference_id(changes.field_value(record, ask.by)[1])
+            value = reference_id(field_value(record, ask.by)[1])
             if value is not None:
                 return value, record
     return None, {}

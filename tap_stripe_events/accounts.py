@@ -366,14 +366,13 @@ class AccountsRun:
                 yield replace(item, account=member.id)
 
     def _note(self, member: _Member, item: Delivery) -> None:
-        """Say in a record whose it is; that of an account itself may be news."""
-        stream, record = item.change.stream, item.change.record
-        record[ACCOUNT_ID] = member.id
-        self._counted[stream] += 1
-        member.records += 1
-        is_news = stream == "account" and not record.get(DELETED_AT)
-        if is_news and member.id == self._own_id and self._wanted.ids is None:
-            self._join([record["id"]])
+        """Say in records whose they are; that of an account itself may be news."""
+        for change in item.changes:
+            change.record[ACCOUNT_ID] = member.id
+        self._counted[item.stream] += len(item.changes)
+        member.records += len(item.changes)
+        if item.stream == "account" and member.id == self._own_id and self._wanted.ids is None:
+            self._join([each.record["id"] for each in item.changes if not each.record.get(DELETED_AT)])
 
     def _fail(self, member: _Member, error: TapError) -> None:
         """Give an account up for now.

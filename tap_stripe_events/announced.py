@@ -9,11 +9,11 @@ from functools import cache
 from urllib.parse import quote
 
 from tap_stripe_events import changes
-from tap_stripe_events.changes import StripeJson
 from tap_stripe_events.families import asks_of
 from tap_stripe_events.fold import Announcement
 from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
 from tap_stripe_events.objects import StripeObject
+from tap_stripe_events.shapes import StripeJson, reference_id
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 
@@ -29,7 +29,7 @@ def carried(event: StripeJson) -> tuple[str, StripeJson] | None:
 def announcement(event: StripeJson, name: str, json_object: StripeJson) -> Announcement | None:
     """Return what an event announces; None if its object has no id, such as an invoice that is only to come."""
     if name in REFRESHES:
-        key: tuple[str, ...] | None = (changes.reference_id(json_object.get(REFRESHES[name].by)) or "",)
+        key: tuple[str, ...] | None = (reference_id(json_object.get(REFRESHES[name].by)) or "",)
     else:
         key = changes.key_values(name, json_object)
     if key is None:
@@ -65,7 +65,7 @@ def retrieval(stripe_object: StripeObject, json_object: StripeJson) -> tuple[str
         return None
     for form in stripe_object.retrieve:
         names = _PLACEHOLDER.findall(form)
-        values = {name: changes.reference_id(json_object.get(name)) for name in names}
+        values = {name: reference_id(json_object.get(name)) for name in names}
         if None not in values.values():
             path = _PLACEHOLDER.sub(lambda match: quote(values[match[1]] or "", safe=""), form)  # noqa: B023 - used at once
             return path, form

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tap_stripe_events.bookmarks import OpenWindow
-from tap_stripe_events.changes import Change, StripeJson
+from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.errors import UnfinishedListError
 from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, refusal_reason
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.objects import StripeList
 from tap_stripe_events.request_queue import RequestQueue
+from tap_stripe_events.shapes import StripeJson
 from tap_stripe_events.units import PagePurpose, Unit, Window
 from tap_stripe_events.windows import move_cursor, page_parameters, split, step_back
 
@@ -131,9 +132,16 @@ class Backfill:
         if expand := self._gather.children.expand(window.root):
             parameters["expand[]"] = expand
         window.requested = True
-        path, purpose = window.root.path, PagePurpose(window=window)
+        root, purpose = window.root, PagePurpose(window=window)
         self._pages.append(
-            Request(path=path, endpoint=path, parameters=parameters, purpose=purpose, reason=self._reason)
+            Request(
+                path=root.path,
+                endpoint=root.path,
+                parameters=parameters,
+                element=root.element,
+                purpose=purpose,
+                reason=self._reason,
+            )
         )
 
     # Answers

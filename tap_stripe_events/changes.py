@@ -3,24 +3,35 @@
 A *change* says what an object was as of a moment. `read` makes the record of one object and finds what else is in it:
 copies of other objects, embedded lists, and objects without an id that get a row of their own.
 
-How each field is treated is compiled once per object type from its JSON Schema (`schemas/`). A value that does not fit
-its column leaves the column null and goes to `_extra` as it was sent; so does a field that the schema does not know.
-A new type of column belongs in `_converter`.
+How each field is treated is compiled once per object type from its JSON Schema (`schemas/`), in `shapes`. A value that
+does not fit its column leaves the column null and goes to `_extra` as it was sent; so does a field that the schema does
+not know.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any
 
-from tap_stripe_events.clock import iso
+from msgspec import UNSET, Raw
+
 from tap_stripe_events.families import owned_child_types
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import PREVIEWS, EmbeddedList, StripeObject, stream_name
+from tap_stripe_events.shapes import (
+    ID_FIELD,
+    Found,
+    Parts,
+    Record,
+    Sent,
+    Shape,
+    StripeJson,
+    compile_shape,
+    reference_id,
+)
 
 AS_OF = "_sdc_as_of"
 DELETED_AT = "_sdc_deleted_at"
@@ -31,22 +42,6 @@ ACCOUNT_ID = "stripe_account_id"  # whose a record is, where a stream has those 
 # The as-of of a copy that may be the older one: it only fills a gap.
 GAP_FILLER = "0001-01-01T00:00:00Z"
 
-_BIGINT = 2**63
-_BIGINT_DIGITS = 19
-_LAST_SECOND = 253_402_300_799  # the end of the year 9999; milliseconds in a field of seconds lie beyond it
-_NUMERIC_DIGITS = 1000  # what a numeric column takes without thinking; more goes to _extra
-_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,6})?", re.ASCII)
-
-Record: TypeAlias = dict[str, Any]
-StripeJson: TypeAlias = dict[str, Any]
-
-
-class _Misfit:
-    """What a converter returns for a value that does not fit."""
-
-
-_MISFIT = _Misfit()
-
 
 @dataclass(kw_only=True, slots=True)  # not frozen, which would take three times as long to make
 class Change:
@@ -55,18 +50,12 @@ class Change:
     Attributes:
         stream: The stream's name.
         record: Columns and values, ready for JSON.
+        fills_gap: It is a copy that may be the older one.
     """
 
     stream: str
     record: Record
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """An object found inside another one: a copy, or an element that has its own row."""
-
-    name: str
-    json: StripeJson
+    fills_gap: bool = False
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen, for the same reason
@@ -80,6 +69,7 @@ class Read:
         copies: Whole objects with an id inside it.
         dependents: Objects without an id that are keyed by it.
         lists: Its embedded lists, as Stripe sent them.
+        gone: All that is said of it is that it was deleted.
     """
 
     object: StripeObject
@@ -88,24 +78,11 @@ class Read:
     copies: tuple[Found, ...] = ()
     dependents: tuple[Found, ...] = ()
     lists: tuple[tuple[EmbeddedList, StripeJson], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """How the fields of one object type become columns."""
-
-    object: StripeObject
-    fields: Mapping[str, tuple[str, Callable[[Any], Any] | None]]  # None: as it was sent
-    references: Mapping[str, str]
-    parents: tuple[tuple[str, str], ...]  # (column, field that names the parent)
-    nested: tuple[tuple[str, ...], ...]
-    hashes_with_lists: Mapping[str, tuple[EmbeddedList, ...]]
-    top_lists: Mapping[str, EmbeddedList]
-    key: tuple[str, ...]
+    gone: bool = False
 
 
 def read(
-    json_object: StripeJson,
+    json_object: StripeJson | Sent,
     name: str,
     *,
     as_of: str,
@@ -124,44 +101,36 @@ def read(
     Returns:
         None if the object is only a stub that says it was deleted, without an id to delete by.
     """
-    plan = _plan(name)
     if secrets:
-        json_object = without_secrets(json_object, name)
-    if json_object.get("deleted") is True:
-        return _deletion(plan, json_object, as_of, columns)
-    parts = _Parts()
-    record = parts.record
-    for key, value in json_object.items():
-        rule = plan.fields.get(key)
-        if rule is None:
-            parts.take(plan, key, value)
-            continue
-        column, convert = rule
-        if value is None:
-            record[column] = None
-        elif convert is None:
-            lists = plan.hashes_with_lists.get(key)
-            record[column] = value if lists is None else parts.take_lists(key, value, lists)
+        if isinstance(json_object, Sent):
+            json_object = _without_secrets(json_object)
         else:
-            converted = convert(value)
-            if converted is _MISFIT:
-                record[column] = None
-                parts.extra[key] = value
-            else:
-                record[column] = converted
-    for path in plan.nested:
-        parts.copies.extend(_nested(json_object, path))
-    _name_parents(record, json_object, plan, columns)
-    record[EXTRA] = parts.extra or None
-    record[AS_OF] = as_of
-    identifier = record.get("id")
+            json_object = without_secrets(json_object, name)
+    parts = Parts()
+    if isinstance(json_object, Sent):
+        shape = json_object.shape
+        if shape.deletable and json_object.get("deleted") is True:
+            return _deletion(shape.object, json_object, as_of, columns)
+        row = shape.build(json_object, as_of, parts)
+    else:
+        shape = shape_of(name)
+        if json_object.get("deleted") is True:
+            return _deletion(shape.object, json_object, as_of, columns)
+        row = shape.build_of_dict(json_object, as_of, parts)
+    if parts.extra is not None:
+        row[EXTRA] = parts.extra
+    if columns:
+        for column, named in columns.items():  # what the object says itself comes first
+            if row.get(column) is None:
+                row[column] = named
+    identifier = getattr(row, ID_FIELD, None)
     return Read(
-        object=plan.object,
+        object=shape.object,
         id=identifier if isinstance(identifier, str) else "",
-        change=Change(stream=plan.object.stream, record=record),
-        copies=tuple(parts.copies),
-        dependents=tuple(parts.dependents),
-        lists=tuple(parts.lists),
+        change=Change(stream=shape.stream, record=row, fills_gap=as_of == GAP_FILLER),
+        copies=parts.copies,
+        dependents=parts.dependents,
+        lists=parts.lists,
     )
 
 
@@ -193,23 +162,6 @@ def elements(value: StripeJson) -> list[StripeJson]:
     """Return the elements of an embedded list."""
     found = value.get("data")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def field_value(json_object: StripeJson, path: str) -> tuple[bool, Any]:
-    """Return whether a dotted field is there, and its value."""
-    value: Any = json_object
-    for part in path.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return value is None, None  # below a null there is nothing: the field is there, and empty
-        value = value[part]
-    return True, value
-
-
-def reference_id(value: Any) -> str | None:
-    """Return the id of a reference, whether Stripe sent the id or the whole object."""
-    if isinstance(value, dict):
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
 
 
 @cache
@@ -300,6 +252,30 @@ def without_secrets(value: Any, name: str | None = None) -> Any:
     return {key: without_secrets(each) for key, each in inner.items() if key not in hidden and not _is_secret(each)}
 
 
+def may_hold_secrets(content: bytes) -> bool:
+    """Whether a body holds a word that leads to a secret; most do not, and need no search."""
+    return any(content.rfind(each) >= 0 for each in _SECRET_WORDS)  # four times as fast as `in`, on a long text
+
+
+def _without_secrets(sent: Sent) -> Sent | StripeJson:
+    """Return an object that was decoded without what must never be stored; what is left as bytes mostly stays so."""
+    name = sent.shape.object.name
+    if name == "event":
+        return dict(without_secrets(dict(sent)))
+    hidden, kept = _SECRETS.get(name, _SECRETS[""]), copy(sent)
+    for key, value in sent.as_sent():
+        if key in hidden:
+            kept[key] = UNSET
+        elif isinstance(value, str):
+            if _is_secret(value):
+                kept[key] = UNSET
+        elif isinstance(value, (dict, list)) or (isinstance(value, Raw) and may_hold_secrets(bytes(value))):
+            seen = sent[key]
+            kept[key] = UNSET if _is_secret(seen) else without_secrets(seen)
+    return kept
+
+
+_SECRET_WORDS = (b"secret", b"whsec_", b"issuing.card")
 _ALWAYS_HIDDEN = frozenset({"client_secret", "confirmation_secret", "ephemeral_key_secret"})
 _SECRETS: Mapping[str, frozenset[str]] = {
     "": _ALWAYS_HIDDEN,
@@ -321,100 +297,14 @@ def _event_without_secrets(event: StripeJson) -> StripeJson:
     return event
 
 
-def _deletion(plan: _Plan, json_object: StripeJson, as_of: str, columns: Mapping[str, str] | None) -> Read | None:
+def _deletion(
+    stripe_object: StripeObject, json_object: StripeJson | Sent, as_of: str, columns: Mapping[str, str] | None
+) -> Read | None:
     known = {**(columns or {}), **({"id": json_object["id"]} if isinstance(json_object.get("id"), str) else {})}
-    if any(column not in known for column in plan.key):
+    if any(column not in known for column in stripe_object.key):
         return None
-    change = gone(plan.object.name, {column: known[column] for column in plan.key}, as_of=as_of)
-    return Read(object=plan.object, id=known.get("id", ""), change=change)
-
-
-@dataclass(kw_only=True, slots=True)
-class _Parts:
-    """What an object falls into while it is taken apart."""
-
-    record: Record = field(default_factory=dict)
-    extra: StripeJson = field(default_factory=dict)
-    copies: list[Found] = field(default_factory=list)
-    dependents: list[Found] = field(default_factory=list)
-    lists: list[tuple[EmbeddedList, StripeJson]] = field(default_factory=list)
-
-    def take(self, plan: "_Plan", key: str, value: Any) -> None:
-        """Take a field that is not a column of its own name."""
-        if key in plan.references:
-            self._reference(key, value, plan.references[key])
-        elif key in plan.top_lists and _is_list(value):
-            self.lists.append((plan.top_lists[key], value))
-        elif key in plan.object.dependents and isinstance(value, dict):
-            self.dependents.append(Found(name=plan.object.dependents[key], json=value))
-        elif value is not None or not (key in plan.top_lists or key in plan.object.dependents):
-            self.extra[key] = value
-
-    def take_lists(self, key: str, value: Any, embedded: tuple[EmbeddedList, ...]) -> Any:
-        """Take the lists out of a hash: they are rows of the child's table, not part of the column."""
-        for each in embedded:
-            found, inner = field_value({key: value}, each.field)
-            if found and _is_list(inner):
-                self.lists.append((each, inner))
-                value = _without_path(value, each.field.split(".")[1:])
-        return value
-
-    def _reference(self, key: str, value: Any, column: str) -> None:
-        if value is None or isinstance(value, str):
-            self.record[column] = value
-            return
-        identifier = value.get("id") if isinstance(value, dict) else None
-        if not isinstance(identifier, str):
-            self.record[column] = None
-            self.extra[key] = value
-            return
-        self.record[column] = identifier
-        if value.get("deleted") is True:
-            return  # a stub says nothing of the object but its id, and must not empty its row
-        if _has_table(value):
-            self.copies.append(Found(name=value["object"], json=value))
-        else:
-            self.extra[key] = value  # an object of a type without a table: kept whole
-
-
-def _name_parents(record: Record, json_object: StripeJson, plan: "_Plan", columns: Mapping[str, str] | None) -> None:
-    """Fill the columns that name parents: by what the object says itself, else by where it was found."""
-    for column, source in plan.parents:
-        if (named := reference_id(json_object.get(source))) is not None:
-            record[column] = named
-    for column, named in (columns or {}).items():
-        if record.get(column) is None:
-            record[column] = named
-
-
-def _nested(value: Any, path: tuple[str, ...]) -> Iterator[Found]:
-    for part in path[:-1]:
-        value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(value, list):
-            position = path.index(part)
-            for each in value:
-                yield from _nested(each, path[position + 1 :])
-            return
-    found = value.get(path[-1]) if isinstance(value, dict) else None
-    for each in found if isinstance(found, list) else [found]:
-        if isinstance(each, dict) and isinstance(each.get("id"), str) and _has_table(each):
-            yield Found(name=each["object"], json=each)
-
-
-def _has_table(value: StripeJson) -> bool:
-    """Whether an object is of a type that has one."""
-    name = value.get("object")
-    return isinstance(name, str) and name in STRIPE_OBJECTS
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("object") == "list"
-
-
-def _without_path(value: StripeJson, path: list[str]) -> StripeJson:
-    if len(path) == 1:
-        return {key: each for key, each in value.items() if key != path[0]}
-    return {**value, path[0]: _without_path(value[path[0]], path[1:])}
+    change = gone(stripe_object.name, {column: known[column] for column in stripe_object.key}, as_of=as_of)
+    return Read(object=stripe_object, id=known.get("id", ""), change=change, gone=True)
 
 
 def table_entry(name: str) -> StripeObject:
@@ -423,100 +313,13 @@ def table_entry(name: str) -> StripeObject:
 
 
 @cache
-def _plan(name: str) -> _Plan:
-    stripe_object = table_entry(name)
-    fields: dict[str, tuple[str, Callable[[Any], Any] | None]] = {}
-    references: dict[str, str] = {}
-    parents: list[tuple[str, str]] = []
-    properties = schema(name)["properties"]
-    for column, each in properties.items():
-        source = each.get("x-field")
-        if column == EXTRA:
-            continue
-        if source is None:
-            fields[column] = (column, _converter(each))
-        elif source in properties or source in references:
-            parents.append((column, source))  # the field has a column already, and names the parent too
-        else:
-            references[source] = column
-    top = {each.field: each for each in stripe_object.embedded if "." not in each.field}
-    hashes: dict[str, tuple[EmbeddedList, ...]] = {}
-    for each_list in stripe_object.embedded:
-        if "." in each_list.field:
-            first = each_list.field.split(".", maxsplit=1)[0]
-            hashes[first] = (*hashes.get(first, ()), each_list)
-    return _Plan(
-        object=stripe_object,
-        fields=fields,
-        references=references,
-        parents=tuple(parents),
-        nested=tuple(tuple(path.replace("[]", "").split(".")) for path in stripe_object.nested),
-        hashes_with_lists=hashes,
-        top_lists=top,
-        key=stripe_object.key,
-    )
+def shape_of(name: str, unknown: frozenset[str] = frozenset()) -> Shape:
+    """Return the shape of an object type.
 
-
-def _converter(column: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    """Return the function that makes a column's value of a field's, or says that it does not fit.
-
-    None: the column takes whatever was sent.
+    Args:
+        name: The type.
+        unknown: Fields that Stripe sends and the schema does not know.
     """
-    types = column["type"] if isinstance(column["type"], list) else [column["type"]]
-    kind = types[0]
-    if column.get("format") == "date-time":
-        return _milliseconds if column.get("x-kind") == "milliseconds" else _time
-    if column.get("x-kind") == "currency":
-        return _currency
-    return {"string": _text, "integer": _integer, "number": _number, "boolean": _boolean}.get(kind)
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, str) else _MISFIT
-
-
-def _currency(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else _MISFIT
-
-
-def _boolean(value: Any) -> Any:
-    return value if isinstance(value, bool) else _MISFIT
-
-
-def _integer(value: Any) -> Any:
-    if type(value) is int and -_BIGINT <= value < _BIGINT:  # nearly always, and not a boolean
-        return value
-    # 1E+999999999 is an integer too, but not one to write out.
-    if isinstance(value, Decimal) and value.adjusted() < _BIGINT_DIGITS and value == value.to_integral_value():
-        value = int(value)
-        if -_BIGINT <= value < _BIGINT:
-            return value
-    return _MISFIT
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        return _MISFIT
-    if isinstance(value, str):
-        if not _DECIMAL.fullmatch(value):
-            return _MISFIT  # `Decimal` would take more: 1_000, NaN, white space around it
-        value = Decimal(value)
-    if isinstance(value, int):
-        value = Decimal(value)
-    if isinstance(value, Decimal) and abs(value.adjusted()) < _NUMERIC_DIGITS:
-        exponent = value.as_tuple().exponent
-        if isinstance(exponent, int) and exponent > -_NUMERIC_DIGITS:
-            return value
-    return _MISFIT
-
-
-def _time(value: Any) -> Any:
-    if type(value) is int and 0 <= value <= _LAST_SECOND:  # not a boolean
-        return iso(value)
-    return _MISFIT
-
-
-def _milliseconds(value: Any) -> Any:
-    if type(value) is int and 0 <= value <= _LAST_SECOND * 1000:  # not a boolean
-        return f"{iso(value // 1000)[:-1]}.{value % 1000:03d}Z"
-    return _MISFIT
+    properties = {column: each for column, each in schema(name)["properties"].items() if column != EXTRA}
+    more = (EXTRA, AS_OF, ACCOUNT_ID, DELETED_AT, CHILDREN)
+    return compile_shape(table_entry(name), properties, more, unknown)

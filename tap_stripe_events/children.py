@@ -14,12 +14,12 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
 
-from tap_stripe_events import changes
 from tap_stripe_events.client import Request
-from tap_stripe_events.families import asked_with, leads_to
+from tap_stripe_events.families import asked_with, asks_of, leads_to
 from tap_stripe_events.object_table import STRIPE_LISTS, STRIPE_OBJECTS
 from tap_stripe_events.objects import Ask, StripeList, parent_column
 from tap_stripe_events.request_queue import RequestQueue
+from tap_stripe_events.shapes import StripeJson, field_value, reference_id
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Parent, Unit
 from tap_stripe_events.windows import PAGE
 
@@ -28,19 +28,23 @@ _REMEMBERED = 100_000  # what was asked for or sent once
 
 
 class Memory:
-    """Remembers the last hundred thousand things it was told."""
+    """Remembers the last hundred thousand things it was told, or nearly as many more.
+
+    Things are forgotten in bulk: to find the oldest one, each time, takes longer the more were forgotten before.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], None] = {}
+        self._known: set[tuple[str, str]] = set()
+        self._older: set[tuple[str, str]] = set()
 
     def __contains__(self, thing: tuple[str, str]) -> bool:
-        return thing in self._known
+        return thing in self._known or thing in self._older
 
     def add(self, thing: tuple[str, str]) -> None:
-        """Remember a thing, and forget the oldest if there are too many."""
+        """Remember a thing, and forget the older half if there are too many."""
         if len(self._known) >= _REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[thing] = None
+            self._known, self._older = set(), self._known
+        self._known.add(thing)
 
 
 class Children:
@@ -67,6 +71,7 @@ class Children:
         self._used = used
         self._denied: set[StripeList] = set()
         self._wanted: dict[StripeList, bool] = {}  # whether it brings anything that is selected; asked for each object
+        self._asks: dict[tuple[str, bool], tuple[tuple[Ask, StripeList], ...]] = {}  # by type and whether after events
         self._unexpandable: set[StripeList] = set()
         self._needs: dict[str, bool] = {}
         self._waiting: dict[str, list[ChildPurpose]] = {}  # object type that is needed → who needs it
@@ -84,6 +89,16 @@ class Children:
         if wanted is None:
             wanted = self._wanted[child] = not self._selected.isdisjoint(leads_to(child))
         return wanted and child not in self._denied
+
+    def asks_of(self, name: str, *, after_event: bool) -> tuple[tuple[Ask, StripeList], ...]:
+        """Return the rules for a record of this type; none at all if none of them can bring what is wanted."""
+        asks = self._asks.get((name, after_event))
+        if asks is None:
+            asks = asks_of(name, after_event=after_event)
+            if not any(self.wants(child) for _, child in asks):
+                asks = ()
+            self._asks[name, after_event] = asks
+        return asks
 
     def expand(self, a_list: StripeList) -> list[str]:
         """Return what to expand on a list: what would cost a request an object otherwise, and is wanted."""
@@ -118,8 +133,8 @@ class Children:
                 return
         elif not self._asked_in_listing(unit, parent, ask, child):
             return
-        named = parent.read.id if ask.by == "id" else changes.field_value(parent.json, ask.by)[1]
-        value = changes.reference_id(named)
+        named = parent.read.id if ask.by == "id" else field_value(parent.json, ask.by)[1]
+        value = reference_id(named)
         if value is None or (ask.by != "id" and not self._first_time(child, value)):
             return
         sample = unit.cause is None and self._is_sample(parent, ask, child)
@@ -216,6 +231,7 @@ class Children:
         news = child not in self._denied
         self._denied.add(child)
         waiting = [each.purpose for each in self.queue.remove(lambda request: _is_for(request.purpose, child))]
+        self._asks.clear()
         for need, purposes in self._waiting.items():
             waiting += [each for each in purposes if each.child is child]
             self._waiting[need] = [each for each in purposes if each.child is not child]
@@ -320,7 +336,7 @@ class Children:
         """Return the query of a child list, without the parent; None if the record lacks a value for it."""
         parameters: dict[str, Any] = {"limit": PAGE} if child.paged else {}
         for parameter, source in child.parameters.items():
-            named = changes.reference_id(changes.field_value(parent.json, source)[1])
+            named = reference_id(field_value(parent.json, source)[1])
             if named is None:
                 return None
             parameters[parameter] = named
@@ -333,8 +349,8 @@ class Children:
         return parameters
 
 
-def _says_nothing(json_object: changes.StripeJson, signals: Collection[str], ask: Ask) -> bool:
-    values = [changes.field_value(json_object, signal) for signal in signals]
+def _says_nothing(json_object: StripeJson, signals: Collection[str], ask: Ask) -> bool:
+    values = [field_value(json_object, signal) for signal in signals]
     return bool(values) and all((there or ask.absent_is_empty) and not value for there, value in values)
 
 

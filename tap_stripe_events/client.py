@@ -1,12 +1,11 @@
 """The tap's only way to Stripe: GET requests within a budget, several in flight, tried again when that helps.
 
-The only module with `requests`, `backoff` and threads. The main thread submits requests and takes answers; the worker
-threads share the budget, the session and Stripe's clock, each guarded. A worker that must wait for a retry holds its
-place in flight, so a struggling Stripe is asked less. Workers are daemons: a run that ends, by a failure or a signal,
+The only module with threads; `transport` has the connections. The main thread submits requests and takes answers; the
+worker threads share the budget and Stripe's clock, each guarded. A worker that must wait for a retry holds its place in
+flight, so a struggling Stripe is asked less. Workers are daemons: a run that ends, by a failure or a signal,
 waits for no answer.
 """
 
-import json
 import logging
 import queue
 import random
@@ -14,15 +13,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Self
 
-import backoff
-import msgspec
-import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
-
+from tap_stripe_events.changes import may_hold_secrets
 from tap_stripe_events.clock import Clock, StripeClock
 from tap_stripe_events.errors import (
     KeyRefusedError,
@@ -34,9 +27,12 @@ from tap_stripe_events.errors import (
 )
 from tap_stripe_events.keys import without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS, Budget, Refusal, Start, Verdict, retry_seconds, verdict
+from tap_stripe_events.pages import Bodies, Page, on_one_line
+from tap_stripe_events.shapes import StripeJson
+from tap_stripe_events.transport import NetworkError, Reply, Transport
 
 TRIES = 9  # with waits of 0.5, 1, 2 … 30 s, each with jitter: 70 s or so
-_TIMEOUT_SECONDS = (10, 80)  # to connect; between two bytes of the answer
+_FIRST_REFUSAL = 400  # of the HTTP statuses
 _LONG_KEY = 20  # of a shorter one, the end would give away too much
 _USER_AGENT = "stripe-postgres-sync/0.1"
 
@@ -51,6 +47,7 @@ class Request:
         path: The path with every id filled in.
         endpoint: The path as the API names it, with `{parameter}`: what is limited by endpoint.
         parameters: The query, or the form of a POST.
+        element: The type of the elements, if the answer is a list of one type.
         post: It is a POST: some of what Stripe computes on request is asked for so.
         version: The API version to answer in, if it is not the client's.
         of_one: It is about one object. That Stripe refuses it is an answer then, and not the end of the run.
@@ -64,6 +61,7 @@ class Request:
     path: str
     endpoint: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    element: str | None = None
     post: bool = False
     version: str | None = None
     of_one: bool = False
@@ -81,7 +79,7 @@ class Answer:
     Attributes:
         request: The request.
         verdict: TAKE, or why there is no body.
-        body: The decoded JSON; floats are `Decimal`.
+        body: The decoded JSON, floats as `Decimal`; a `Page`, nearly always, if the request said of what.
         as_of: The second in which the request started, on Stripe's clock.
         refusal: Stripe's error, if that was the answer.
         secrets: The body may hold what must not be stored.
@@ -101,17 +99,6 @@ class RetryableError(Exception):
     def __init__(self, reason: str, headers: Mapping[str, str]) -> None:
         super().__init__(reason)
         self.headers = headers
-
-
-class _KeyAuth(AuthBase):
-    """Sends the key. An auth object, since otherwise `requests` would prefer what a `.netrc` says."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
 
 
 class StripeClient:
@@ -156,11 +143,16 @@ class StripeClient:
         self._closed = threading.Event()
         self._answers: queue.SimpleQueue[Answer | TapError] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[tuple[Request, Start | None] | None] = queue.SimpleQueue()
-        self._session = requests.Session()
-        self._session.mount(self.api_url, HTTPAdapter(pool_maxsize=max_concurrent_requests, max_retries=0))
-        self._session.auth = _KeyAuth(api_key)
-        self._session.headers.update({"Stripe-Version": api_version, "User-Agent": _USER_AGENT})
-        self._decoder = msgspec.json.Decoder(float_hook=Decimal)
+        self._transport = Transport(
+            self.api_url,
+            headers={
+                "Authorization": f"Bearer {api_key}",
+                "Stripe-Version": api_version,
+                "User-Agent": _USER_AGENT,
+            },
+            connections=max_concurrent_requests,
+        )
+        self._bodies = Bodies()
         self.in_flight = 0
         self._told_retry = -1.0
         self.requests_sent = 0
@@ -183,7 +175,7 @@ class StripeClient:
         self._closed.set()
         for _ in range(self.max_concurrent_requests):
             self._requests.put(None)
-        self._session.close()
+        self._transport.close()
 
     def delay(self, endpoint: str) -> float:
         """Return the seconds until a request to the endpoint may start."""
@@ -231,32 +223,22 @@ class StripeClient:
             RequestRefusedError: Stripe refused, for a reason that no other request will meet differently.
             RetriesSpentError: No try succeeded.
         """
-        tries, longest = 0, self._longest_wait_seconds
-        started = self._clock.monotonic()
-
-        @backoff.on_exception(
-            backoff.runtime,
-            RetryableError,
-            value=lambda error: retry_seconds(tries, error.headers, random.random(), longest=longest),  # noqa: S311 - jitter
-            max_tries=self._tries,
-            jitter=None,
-            giveup=lambda _: self._closed.is_set(),
-            on_backoff=lambda details: self._tell_retry(request, details["exception"], tries, details["wait"]),
-            logger=None,
-        )
-        def attempts() -> Answer:
-            nonlocal tries, start
+        began, tries = self._clock.monotonic(), 0
+        while True:
             tries += 1
             place, start = start or self._wait_for_budget(request.endpoint), None
-            return self._attempt(request, place)
-
-        try:
-            return attempts()
-        except RetryableError as error:
-            seconds = self._clock.monotonic() - started
-            raise RetriesSpentError(
-                api_url=self.api_url, path=request.path, tries=tries, seconds=seconds, reason=error
-            ) from None
+            try:
+                return self._attempt(request, place)
+            except RetryableError as error:
+                if tries >= self._tries or self._closed.is_set():
+                    seconds = self._clock.monotonic() - began
+                    raise RetriesSpentError(
+                        api_url=self.api_url, path=request.path, tries=tries, seconds=seconds, reason=error
+                    ) from None
+                chance = random.random()  # noqa: S311 - jitter
+                wait = retry_seconds(tries, error.headers, chance, longest=self._longest_wait_seconds)
+                self._tell_retry(request, error, tries, wait)
+            self._clock.sleep(wait)
 
     def _work(self) -> None:
         while (work := self._requests.get()) is not None and not self._closed.is_set():
@@ -275,23 +257,14 @@ class StripeClient:
 
     def _attempt(self, request: Request, start: Start) -> Answer:
         as_of = self._leave(start)
-        response: requests.Response | None = None
+        reply: Reply | None = None
         try:
-            response = self._session.request(
-                "POST" if request.post else "GET",
-                self.api_url + request.path,
-                params=None if request.post else dict(request.parameters),
-                data=dict(request.parameters) if request.post else None,
-                headers=_headers(request),
-                timeout=_TIMEOUT_SECONDS,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            # The exception's text may hold the URL; its kind says enough.
-            raise RetryableError(f"{type(error).__name__} (network)", {}) from None
+            reply = self._transport.send(request.path, request.parameters, post=request.post, headers=_headers(request))
+        except NetworkError as error:
+            raise RetryableError(f"{error} (network)", {}) from None
         finally:
-            self._end(start, answered=response is not None)
-        return self._arrived(request, response, as_of)
+            self._end(start, answered=reply is not None)
+        return self._arrived(request, reply, as_of)
 
     def _leave(self, start: Start) -> int:
         """Note that a request leaves now; return the second as of which its answer counts at most."""
@@ -304,33 +277,31 @@ class StripeClient:
         with self._budget_lock:
             self._budget.end(start, self._clock.monotonic(), answered=answered)
 
-    def _arrived(self, request: Request, response: requests.Response, as_of: int) -> Answer:
+    def _arrived(self, request: Request, reply: Reply, as_of: int) -> Answer:
         """Take in what has arrived, whole."""
         # Something in between may have a clock of its own; it gives no good answer, and none a `Request-Id`.
-        stripes = response.ok or "Request-Id" in response.headers
-        dated = self.stripe_clock.heard(response.headers.get("Date")) if stripes else None
+        stripes = reply.status < _FIRST_REFUSAL or "Request-Id" in reply.headers
+        dated = self.stripe_clock.heard(reply.headers.get("Date")) if stripes else None
         # No request begins after its answer is dated, whatever that clock is like.
-        return self._answer(request, response, as_of if dated is None else min(as_of, dated))
+        return self._answer(request, reply, as_of if dated is None else min(as_of, dated))
 
-    def _answer(self, request: Request, response: requests.Response, as_of: int) -> Answer:
-        headers, content = response.headers, response.content
-        body = self._decoded(content)
-        refusal = _refusal(response.status_code, body, headers.get("Request-Id", "unknown"))
-        meaning = verdict(response.status_code, headers, refusal)
-        if meaning is Verdict.TAKE and not isinstance(body, dict):
+    def _answer(self, request: Request, reply: Reply, as_of: int) -> Answer:
+        headers, content = reply.headers, on_one_line(reply.content)
+        body = self._bodies.decoded(content, request.element)
+        refusal = _refusal(reply.status, body, headers.get("Request-Id", "unknown"))
+        meaning = verdict(reply.status, headers, refusal)
+        if meaning is Verdict.TAKE and not isinstance(body, (dict, Page)):
             raise RetryableError("HTTP 200 with a body that is not a JSON object", headers)
         if meaning is Verdict.RETRY:
             code = f" {refusal.code}" if refusal else ""
-            raise RetryableError(f"HTTP {response.status_code}{code}", headers)
+            raise RetryableError(f"HTTP {reply.status}{code}", headers)
         if meaning is Verdict.KEY_REFUSED:
             code = refusal.code if refusal else "no code"
             request_id = refusal.request if refusal else "unknown"
-            raise KeyRefusedError(
-                key=self._key_name, status=response.status_code, code=code, request=request_id
-            ) from None
+            raise KeyRefusedError(key=self._key_name, status=reply.status, code=code, request=request_id) from None
         if meaning is Verdict.REFUSED and not (request.of_one and refusal is not None):
             if refusal is None:
-                status = response.status_code
+                status = reply.status
                 raise NotStripeError(path=request.endpoint, status=status, api_url=self.api_url)
             raise refused(request, refusal)
         return Answer(
@@ -351,17 +322,6 @@ class StripeClient:
             self._told_retry = now
             _logger.info("%s: %s; try %d of %d in %.1f s", request.endpoint, error, tries + 1, self._tries, wait)
 
-    def _decoded(self, content: bytes) -> Any:
-        try:
-            return self._decoder.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-        try:  # Lone surrogates, which JSON may hold and UTF-8 may not.
-            text = content.decode("utf-8", errors="replace")
-            return _without_surrogates(json.loads(text, parse_float=Decimal))
-        except ValueError:
-            return None
-
     def _reserve(self, endpoint: str) -> Start | None:
         """Count a request that starts now; None if it may not."""
         with self._budget_lock:
@@ -378,17 +338,21 @@ class StripeClient:
         return start
 
 
-def list_elements(answer: Answer, api_url: str) -> tuple[list[dict[str, Any]], bool]:
+def list_elements(answer: Answer, api_url: str) -> tuple[list[StripeJson], bool]:
     """Return a list answer's elements and whether there are more.
 
     Raises:
         NotAListError: The body is something else.
     """
-    elements = answer.body.get("data") if answer.body.get("object") == "list" else None
-    if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
-        found = f"object: {str(answer.body.get('object'))[:40]}"
-        raise NotAListError(path=answer.request.path, found=found, api_url=api_url)
-    more = answer.body.get("has_more")
+    body = answer.body
+    elements: Any
+    if isinstance(body, Page):
+        elements, more = body.data, body.has_more
+    else:
+        elements, more = body.get("data") if body.get("object") == "list" else None, body.get("has_more")
+        if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
+            found = f"object: {str(body.get('object'))[:40]}"
+            raise NotAListError(path=answer.request.path, found=found, api_url=api_url)
     if not isinstance(more, bool) and "limit" in answer.request.parameters:
         # Taking it for the end could leave the rest out, and what is left out counts as gone.
         raise NotAListError(path=answer.request.path, found=f"has_more: {str(more)[:40]}", api_url=api_url)
@@ -417,21 +381,6 @@ def _headers(request: Request) -> dict[str, str]:
 def is_live(api_key: str) -> bool:
     """Whether a key is one of live mode."""
     return "_live_" in api_key
-
-
-def may_hold_secrets(content: bytes) -> bool:
-    """Whether a body holds a word that leads to a secret; most do not, and need no search."""
-    return b"secret" in content or b"whsec_" in content or b"issuing.card" in content
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(each) for each in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
-    return value
 
 
 def _refusal(status: int, body: Any, request_id: str) -> Refusal | None:

@@ -34,7 +34,7 @@ from tap_stripe_events.announced import (
     retrieval,
     told_lists,
 )
-from tap_stripe_events.changes import Change, StripeJson
+from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements, refused
 from tap_stripe_events.clock import iso
 from tap_stripe_events.families import list_paths, only_of_connected, root_lists
@@ -45,6 +45,7 @@ from tap_stripe_events.object_table import REFRESHES, STRIPE_OBJECTS
 from tap_stripe_events.objects import EmbeddedList, stream_name
 from tap_stripe_events.plan import RETENTION_SECONDS
 from tap_stripe_events.request_queue import RequestQueue
+from tap_stripe_events.shapes import StripeJson, reference_id
 from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Unit
 from tap_stripe_events.windows import PAGE
 
@@ -566,7 +567,7 @@ class Feed:
         Which came first, nobody can say; so the list is read again.
         """
         found = {
-            ((owner, changes.reference_id(each.newest.json.get(stream_name(owner))) or ""), path, each.newest.created)
+            ((owner, reference_id(each.newest.json.get(stream_name(owner))) or ""), path, each.newest.created)
             for each in folded
             for owner, path in owners(each.newest.identity[0])
         }

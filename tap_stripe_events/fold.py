@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tap_stripe_events.changes import StripeJson
+from tap_stripe_events.shapes import StripeJson
 
 Identity: TypeAlias = tuple[str, ...]  # the object's type, then its key
 

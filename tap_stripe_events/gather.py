@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tap_stripe_events import changes
-from tap_stripe_events.changes import CHILDREN, DELETED_AT, GAP_FILLER, Change, Found, Read, StripeJson
+from tap_stripe_events.changes import CHILDREN, DELETED_AT, GAP_FILLER, Change, Read
 from tap_stripe_events.children import Children, Memory
 from tap_stripe_events.client import Answer, StripeClient, list_elements, refused
 from tap_stripe_events.errors import EndlessListError
@@ -19,12 +19,15 @@ from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.objects import EmbeddedList, StripeList, parent_column, stream_name
 from tap_stripe_events.request_queue import RequestQueue
+from tap_stripe_events.shapes import Found, Sent, StripeJson
 from tap_stripe_events.units import ChildPurpose, NeedPurpose, Parent, Unit
 
 _HELD_ROWS = 20_000  # children kept back for their parents; more are delivered before them
 _EMBEDDED = 10  # the elements of a list that an object holds; the others have to be asked for
 _CHILD_RESTARTS = 5  # times that a child list is begun anew because its cursor had vanished
 _REASON_CHARACTERS = 160  # of what Stripe says, in a warning and in the state
+
+_ID = ("id",)
 
 _logger = logging.getLogger("tap-stripe-events.gather")
 
@@ -102,6 +105,7 @@ class Gather:
         self._account_id = account_id or "self"
         self.children = Children(selected=selected, floor=floor, being_listed=being_listed, used=used)
         self._copies_sent = Memory()
+        self._owned: dict[str, list[tuple[str, tuple[str, ...]]]] = {}  # see `_owned_by`
         self._unknown_types: set[str] = set()
         self.skipped: dict[StripeList, int] = {}
 
@@ -118,6 +122,8 @@ class Gather:
 
     def type_of(self, a_list: StripeList | EmbeddedList, json_object: StripeJson) -> str | None:
         """Return the type of a list's element; None if it has no table."""
+        if isinstance(json_object, Sent):
+            return json_object.shape.object.name
         name = json_object.get("object")
         if isinstance(name, str) and name in STRIPE_OBJECTS:
             return name
@@ -142,17 +148,17 @@ class Gather:
         found = self._read(unit, Found(name=name, json=json_object), source, columns)
         if found is None:
             return None
-        if DELETED_AT in found.change.record:
+        if found.gone:
             self._hold_gone(unit, found)
             return found
         if (known := retrieved_by_id().get(name)) is not None:
             self.children.seen(known.path, found.id)
         # An account's own objects lead nowhere, whether its list or an event brings them.
         alone = found.id == self._account_id or (unit.window is not None and unit.window.root.single)
-        asks = () if alone else asks_of(name, after_event=unit.cause is not None)
+        asks = () if alone else self.children.asks_of(name, after_event=unit.cause is not None)
         if not asks and not found.lists:
             if name in self._selected:
-                unit.held.append(found.change)
+                (unit.parents if asks_of(name) and not alone else unit.held).append(found.change)
             return found
         parent = Parent(read=found, json=json_object)
         unit.parents.append(parent)
@@ -360,7 +366,9 @@ class Gather:
         An older list of the same second may lack a child: when it comes, the newer list must be known already.
         """
         for parent in unit.parents:
-            if parent.read.object.name in self._selected:
+            if isinstance(parent, Change):
+                yield parent
+            elif parent.read.object.name in self._selected:
                 also = unit.cause.also if unit.cause is not None else frozenset()
                 yield self._with_children(parent, also)
         yield from unit.held
@@ -369,15 +377,23 @@ class Gather:
         """Return a parent's change with the ids of its children, where their complete list is known."""
         name = parent.read.object.name
         known: dict[str, list[str]] = {}
-        asked = {child for ask, each in asks_of(name) if each.path in also and each.owned for child in each.objects}
-        for child in sorted({*owned_child_types(name), *asked}):
-            paths = owning_lists(name, child)
-            if child in self._selected and all(path in parent.complete for path in paths):
+        owned = self._owned.get(name)
+        if owned is None:
+            owned = self._owned[name] = self._owned_by(name, owned_child_types(name))
+        if also:
+            asked = {child for ask, each in asks_of(name) if each.path in also and each.owned for child in each.objects}
+            owned = self._owned_by(name, {*owned_child_types(name), *asked})
+        for child, paths in owned:
+            if all(path in parent.complete for path in paths):
                 ids = {each: None for path in paths for each in parent.children.get((path, child), ())}
                 known[stream_name(child)] = list(ids)
         if known:
             parent.read.change.record[CHILDREN] = known
         return parent.read.change
+
+    def _owned_by(self, name: str, children: Collection[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Return those of these types that are wanted, each with the paths of the lists that a parent has it in."""
+        return [(child, tuple(owning_lists(name, child))) for child in sorted(children) if child in self._selected]
 
 
 def endless(answer: Answer, problem: str, api_url: str) -> EndlessListError:
@@ -393,7 +409,8 @@ def _may_go_on(embedded: StripeJson) -> bool:
 
 
 def _has_key(read: Read) -> bool:
-    return all(read.change.record.get(column) is not None for column in read.object.key)
+    key = read.object.key
+    return (key == _ID and bool(read.id)) or all(read.change.record.get(column) is not None for column in key)
 
 
 def refusal_reason(answer: Answer) -> str:

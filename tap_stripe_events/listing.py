@@ -11,7 +11,7 @@ from functools import cache
 
 from tap_stripe_events.backfill import ListClosed
 from tap_stripe_events.bookmarks import Bookmarks, OpenWindow
-from tap_stripe_events.changes import AS_OF, GAP_FILLER, Change
+from tap_stripe_events.changes import Change
 from tap_stripe_events.families import (
     brought_unannounced,
     names_by_stream,
@@ -144,7 +144,7 @@ class Listing:
 
     def version(self, change: Change) -> int | None:
         """Return the version of the listing that a change belongs to; None if it proves nothing about its presence."""
-        if change.record[AS_OF] == GAP_FILLER:
+        if change.fills_gap:
             return None
         return self._versions.get(change.stream)
 

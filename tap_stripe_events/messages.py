@@ -1,13 +1,18 @@
 """Writing Singer messages: each encoded once, straight to stdout's buffer, flushed where a reader can use it."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from singer_sdk.singerlib.messages import ActivateVersionMessage, Message
+
+from tap_stripe_events.changes import Change
+
+_ENOUGH_BYTES = 65_536  # as much as a pipe holds
 
 
 @dataclass(slots=True)
@@ -33,7 +38,8 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def __init__(self, output: IO[bytes] | None = None) -> None:
         self._output = output if output is not None else sys.stdout.buffer
         self._encoder = msgspec.json.Encoder(decimal_format="number")
-        self._heads: dict[str, bytes] = {}
+        self._waiting: list[bytes] = []
+        self._size = 0  # of the records in it
 
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
@@ -41,14 +47,30 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
     def write_message(self, message: Message) -> None:
         """Write any message and flush."""
-        self._output.write(self.serialize_message(message))
+        self._waiting.append(self.serialize_message(message))
+        self.flush()
+
+    def write_records(self, stream: str, changes: Iterable[Change], version: int | None) -> None:
+        """Write RECORD messages; they are flushed with the next other message, or when there is enough."""
+        # What all these records have in common is encoded once.
+        head = b'{"type":"RECORD","stream":%b,"record":' % self._encoder.encode(stream)
+        suffix = "" if version is None else f',"version":{version}'
+        tail = f',"time_extracted":"{datetime.now(UTC).isoformat()}"{suffix}}}\n'.encode()
+        encode, waiting = self._encoder.encode, self._waiting
+        for change in changes:
+            record = encode(change.record)
+            waiting += (head, record, tail)
+            self._size += len(record)
+            if self._size >= _ENOUGH_BYTES:
+                self._hand_on()
+                waiting = self._waiting
+
+    def flush(self) -> None:
+        """Let the reader have all that was written."""
+        self._hand_on()
         self._output.flush()
 
-    def write_record(self, stream: str, record: dict[str, Any], version: int | None) -> None:
-        """Write a RECORD message; it is flushed with the next other message, or when the buffer is full."""
-        head = self._heads.get(stream)
-        if head is None:  # what is the same in every record of a stream is encoded once
-            head = self._heads[stream] = b'{"type":"RECORD","stream":' + self._encoder.encode(stream) + b',"record":'
-        extracted = datetime.now(UTC).isoformat().encode()
-        tail = b'"}\n' if version is None else b'","version":%d}\n' % version
-        self._output.write(b"".join((head, self._encoder.encode(record), b',"time_extracted":"', extracted, tail)))
+    def _hand_on(self) -> None:
+        # Emptied first: what a pipe does not take, since its reader is gone, is not written another time.
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        self._output.write(b"".join(waiting))

@@ -87,6 +87,11 @@ class StripeList:
     permission: str = ""
     guessed: bool = False
 
+    @property
+    def element(self) -> str | None:
+        """The type of its elements, if it is a list and they are all of one."""
+        return self.objects[0] if len(self.objects) == 1 and not self.single else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedList:

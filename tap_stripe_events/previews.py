@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from tap_stripe_events.changes import StripeJson, field_value, reference_id
 from tap_stripe_events.objects import CUSTOMER_PREVIEW, SUBSCRIPTION_PREVIEW
+from tap_stripe_events.shapes import StripeJson, field_value, reference_id
 
 PATH = "/v1/invoices/upcoming"
 LINES_PATH = "/v1/invoices/upcoming/lines"

@@ -5,7 +5,7 @@ Some types have no events, but others' events tell that there is something new (
 from when the oldest of these is, so that one reading from there on finds what has become of all of them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tap_stripe_events.backfill import Backfill
@@ -147,10 +147,13 @@ class Refreshes:
         by_stream = {stream_name(name): second for name, second in since.items()}
         self._round = _Round(backfill=backfill, since=by_stream, second=self._client.stripe_clock.second())
 
-    def note(self, change: Change) -> None:
-        """Note a row that is still to change in silence, whatever brought it."""
-        if change.stream not in self._pending:
-            return
+    def note(self, stream: str, changes: Iterable[Change]) -> None:
+        """Note rows that are still to change in silence, whatever brought them."""
+        if stream in self._pending:
+            for change in changes:
+                self._note(change)
+
+    def _note(self, change: Change) -> None:
         column, value = self._pending[change.stream]
         created = change.record.get("created")
         if change.record.get(column) != value or not isinstance(created, str):

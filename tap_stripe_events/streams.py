@@ -6,7 +6,7 @@ catalog or a stream map asks for it; else a record is written as it is.
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -18,9 +18,10 @@ from tap_stripe_events import changes
 from tap_stripe_events.changes import AS_OF, CHILDREN, DELETED_AT
 from tap_stripe_events.errors import TapError
 from tap_stripe_events.families import names_by_stream, owned_child_types
+from tap_stripe_events.listing import Activate
 from tap_stripe_events.messages import AccountVersionMessage
 from tap_stripe_events.objects import PREVIEWS, StripeObject
-from tap_stripe_events.sync import Delivery
+from tap_stripe_events.sync import Checkpoint, Delivery
 
 if TYPE_CHECKING:
     from tap_stripe_events.tap import TapStripeEvents
@@ -73,28 +74,50 @@ class StripeStream(Stream):
         """Say nothing: the run has told."""
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
-        """Yield this stream's records, and hand other streams theirs as they come."""
+        """Yield this stream's records, and hand other streams theirs as they come: for a dry run of the SDK."""
+        for item in self._pulled():
+            if isinstance(item, Delivery) and item.stream == self.name:
+                self._stream_version = item.version
+                yield from (dict(each.record) for each in item.changes)
+            else:
+                self._stripe_tap.hand_over(item)
+
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Write what there is of all streams. The SDK, which would take each record through its hands, gets none."""
+        if not write_messages:
+            yield from super()._sync_records(context, write_messages=False)
+            return
+        for item in self._pulled():
+            self._stripe_tap.hand_over(item)
+
+    def _pulled(self) -> Iterator[Delivery | Activate | Checkpoint]:
+        """Yield what the run brings until it has caught up."""
         tap = self._stripe_tap
         run = tap.run
         tap.write_schemas_once()
         try:
-            for item in run.until_caught_up():
-                if isinstance(item, Delivery) and item.change.stream == self.name:
-                    self._stream_version = item.version
-                    yield item.change.record
-                else:
-                    tap.hand_over(item)
+            yield from run.until_caught_up()
         except TapError:
             self._told = True
             tap.fail()
             raise
+        finally:
+            tap.message_writer.flush()
         tap.end_if_stopped()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Write a record that another stream came across, if this one is selected."""
-        if self.selected:
-            self._stream_version = delivery.version
-            self._write_record_message(delivery.change.record)
+        """Write records, if the stream is selected."""
+        if not self.selected:
+            return
+        if self._is_plain():
+            self._stripe_tap.message_writer.write_records(self.name, delivery.changes, delivery.version)
+            return
+        self._stream_version = delivery.version
+        for change in delivery.changes:
+            for message in self._generate_record_messages(dict(change.record)):
+                self._stripe_tap.write_message(message)
 
     def activate(self, version: int, account: str | None) -> None:
         """Write that a listing is finished, if the stream is selected."""
@@ -119,13 +142,6 @@ class StripeStream(Stream):
         if not self._schema_written:
             self._schema_written = True
             super()._write_schema_message()
-
-    def _write_record_message(self, record: Record) -> None:
-        if self._is_plain():
-            self._stripe_tap.message_writer.write_record(self.name, record, self._stream_version)
-        else:
-            for message in self._generate_record_messages(record):
-                self._stripe_tap.write_message(message)
 
     def _write_state_message(self) -> None:
         """Leave STATE to the run: the SDK would write it at moments that mean nothing here."""

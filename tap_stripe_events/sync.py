@@ -13,13 +13,13 @@ Invariants:
 """
 
 import logging
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tap_stripe_events.backfill import Backfill, ListClosed, WindowsMoved
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import AS_OF, DELETED_AT, GAP_FILLER, Change
+from tap_stripe_events.changes import DELETED_AT, Change
 from tap_stripe_events.client import StripeClient
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.families import asked_if_used, names_by_stream, unlisted
@@ -51,16 +51,18 @@ _DENIED_SECONDS = 600.0  # how often it is tried whether the feed may be read af
 _logger = logging.getLogger("tap-stripe-events")
 
 
-@dataclass(kw_only=True, slots=True)  # not frozen: one is made for each record
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A record for a stream.
+    """Records for a stream that came together.
 
     Attributes:
-        change: The record.
-        version: The version of the listing that it belongs to; None if it belongs to none.
+        stream: The stream.
+        changes: The records, in their order.
+        version: The version of the listing that they belong to; None if they belong to none.
     """
 
-    change: Change
+    stream: str
+    changes: list[Change]
     version: int | None
 
 
@@ -497,18 +499,45 @@ class Run:
 
     def _take_all(self, source: Asker, items: Iterator[Any]) -> Iterator[Item]:
         listing = self._listing[0] if self._listing is not None and source is self._listing[1] else None
+        version_of = self._upcoming.version if source in (self._upcoming, self._upcoming.turns) else None
+        if listing is not None:
+            version_of = listing.version
+        together: Delivery | None = None
         for item in items:
-            if isinstance(item, Change) and source in (self._upcoming, self._upcoming.turns):
-                self._count(item.stream)
-                self._told = True
-                yield Delivery(change=item, version=self._upcoming.version(item))
-            elif isinstance(item, Change):
-                yield self._delivery(item, listing)
-                self._told = self._told or source is self._feed
-            elif listing is not None:
+            if isinstance(item, Change):
+                version = version_of(item) if version_of is not None else None
+                if together is None or item.stream != together.stream or version != together.version:
+                    if together is not None:
+                        yield self._noted(together, source)
+                    together = Delivery(stream=item.stream, changes=[], version=version)
+                together.changes.append(item)
+                continue
+            if together is not None:
+                yield self._noted(together, source)
+                together = None
+            if listing is not None:
                 yield from self._take_listed(listing, item)
             else:
                 yield from self._take_told(item)
+        if together is not None:
+            yield self._noted(together, source)
+
+    def _noted(self, delivery: Delivery, source: Asker) -> Delivery:
+        """Return what is delivered, after a note of what follows from it."""
+        stream = delivery.stream
+        self._delivered[stream] = self._delivered.get(stream, 0) + len(delivery.changes)
+        if source in (self._upcoming, self._upcoming.turns):
+            self._told = True
+            return delivery
+        self._refreshes.note(stream, delivery.changes)
+        if stream in self._to_remember:
+            self._remember(stream, delivery.changes)
+        if self._unused and (name := names_by_stream()[stream]) in self._unused:
+            self._unused.discard(name)
+            self._used.add(name)
+            self._bookmarks.use(stream)
+        self._told = self._told or source is self._feed
+        return delivery
 
     def _take_listed(self, listing: Listing, item: Any) -> Iterator[Item]:
         """Take in what a listing says besides rows."""
@@ -542,28 +571,15 @@ class Run:
             case ListClosed(refused=str() as reason):
                 self._moved |= self._standings.deny(item.root.objects, reason, not_set_up=item.not_set_up)
 
-    def _delivery(self, change: Change, listing: Listing | None) -> Delivery:
-        stream = change.stream
-        self._count(stream)
-        self._refreshes.note(change)
-        if stream in self._to_remember:
-            self._remember(change)
-        if self._unused and (name := names_by_stream()[stream]) in self._unused:
-            self._unused.discard(name)
-            self._used.add(name)
-            self._bookmarks.use(stream)
-        return Delivery(change=change, version=listing.version(change) if listing is not None else None)
-
-    def _count(self, stream: str) -> None:
-        self._delivered[stream] = self._delivered.get(stream, 0) + 1
-
-    def _remember(self, change: Change) -> None:
-        """Remember an object by which the account is known again, if this is one."""
-        record = change.record
-        # What is on a test clock goes with it, and a copy may be of something that is gone.
-        if not record.get(DELETED_AT) and record[AS_OF] != GAP_FILLER and not record.get("test_clock_id"):
-            self._to_remember.discard(change.stream)
-            self._bookmarks.remember(change.stream, record["id"])
+    def _remember(self, stream: str, changes: Iterable[Change]) -> None:
+        """Remember an object by which the account is known again, if there is one."""
+        for change in changes:
+            record = change.record
+            # What is on a test clock goes with it, and a copy may be of something that is gone.
+            if not record.get(DELETED_AT) and not change.fills_gap and not record.get("test_clock_id"):
+                self._to_remember.discard(stream)
+                self._bookmarks.remember(stream, record["id"])
+                return
 
     def _log_skipped(self, backfill: Backfill) -> None:
         for child, count in backfill.skipped.items():

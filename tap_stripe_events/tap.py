@@ -372,7 +372,7 @@ class TapStripeEvents(Tap):
                 if self._measures.is_due(self.clock.monotonic()):
                     self._report()
             case Delivery():
-                self._stripe_stream(item.change.stream).deliver(item)
+                self._stripe_stream(item.stream).deliver(item)
             case Activate():
                 self._stripe_stream(item.stream).activate(item.version, item.account)
 
@@ -392,6 +392,8 @@ class TapStripeEvents(Tap):
         except TapError:
             self.fail()
             raise
+        finally:
+            self.message_writer.flush()
         self.end_if_stopped()
 
     def fail(self) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tap_stripe_events.bookmarks import OpenWindow
-from tap_stripe_events.changes import Change, Read, StripeJson
+from tap_stripe_events.changes import Change, Read
 from tap_stripe_events.client import Request
 from tap_stripe_events.clock import moment
 from tap_stripe_events.objects import StripeList, stream_name
+from tap_stripe_events.shapes import StripeJson
 
 
 @dataclass(kw_only=True, eq=False)
@@ -135,7 +136,8 @@ class Unit:
         last_created: That object's `created`.
         open: Requests that are not answered yet.
         held: Changes to deliver with the parents.
-        parents: The objects, and those of child lists that have children themselves; innermost last.
+        parents: The objects, and those of child lists that have children themselves; innermost last. Only the changes
+            of those of whose children none is wanted.
     """
 
     window: Window | None = None
@@ -144,7 +146,7 @@ class Unit:
     last_created: int | None = None
     open: int = 0
     held: list[Change] = field(default_factory=list)
-    parents: list[Parent] = field(default_factory=list)
+    parents: list[Parent | Change] = field(default_factory=list)
 
     def as_of(self, second: int) -> str:
         """Return the as-of of what was read in a second: a read that events caused counts at least as they do."""
@@ -206,7 +208,14 @@ class ChildPurpose:
         if after is not None:
             parameters["starting_after"] = after
         reason = "child lists" if self.unit.cause is None else "child lists after events"
-        return Request(path=self.path, endpoint=self.child.path, parameters=parameters, purpose=self, reason=reason)
+        return Request(
+            path=self.path,
+            endpoint=self.child.path,
+            parameters=parameters,
+            element=self.child.element,
+            purpose=self,
+            reason=reason,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from tap_stripe_events import changes, previews
 from tap_stripe_events.bookmarks import Bookmarks
-from tap_stripe_events.changes import Change, StripeJson
+from tap_stripe_events.changes import Change
 from tap_stripe_events.client import Answer, Request, StripeClient, list_elements
 from tap_stripe_events.clock import moment
 from tap_stripe_events.gather import endless, refusal_reason
@@ -31,6 +31,7 @@ from tap_stripe_events.plan import too_old
 from tap_stripe_events.previews import Affected
 from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.roster import Key, Roster, next_slot
+from tap_stripe_events.shapes import StripeJson, reference_id
 from tap_stripe_events.windows import PAGE
 
 METERED_SECONDS = 3_600
@@ -340,7 +341,7 @@ class Upcoming:
             match each.get("object"):
                 case "subscription" if (told := previews.billed(each)) is not None:
                     self._roster.take(told)
-                case "invoiceitem" if isinstance(customer := changes.reference_id(each.get("customer")), str):
+                case "invoiceitem" if isinstance(customer := reference_id(each.get("customer")), str):
                     self._roster.wait(customer)
                 case "test_helpers.test_clock":
                     self._ask_roster("/v1/subscriptions", {"test_clock": each.get("id")})

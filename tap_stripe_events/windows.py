@@ -5,7 +5,7 @@ Functions of a window; none of them asks for anything.
 
 from typing import Any
 
-from tap_stripe_events.changes import StripeJson
+from tap_stripe_events.shapes import StripeJson, values
 from tap_stripe_events.units import Unit, Window
 
 PAGE = 100  # Stripe's largest
@@ -49,8 +49,8 @@ def move_cursor(window: Window, unit: Unit, found: list[StripeJson]) -> str | No
         return f"the same page again, ending with {cursor}"
     window.cursors.add(cursor)
     window.cursor = cursor
-    window.fallbacks = [each["id"] for each in found[:-1] if isinstance(each.get("id"), str)][-CURSOR_TRIES:]
-    times = [each["created"] for each in found if isinstance(each.get("created"), int)]
+    window.fallbacks = [each for each in values(found[:-1], "id") if isinstance(each, str)][-CURSOR_TRIES:]
+    times = [each for each in values(found, "created") if isinstance(each, int)]
     newest_first = len(times) == len(found) and times == sorted(times, reverse=True)
     inside = all(
         (window.start is None or each >= window.start) and (window.end is None or each < window.end) for each in times

@@ -69,8 +69,9 @@ class Pipe(io.RawIOBase):
         self.content = b""
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Take a line that the tap writes, as a buffered stream does."""
-        self.on_line(data)
+        """Take lines that the tap writes, as a buffered stream does."""
+        for line in data.splitlines(keepends=True):
+            self.on_line(line)
         if self._buffered + len(data) > BUFFER_BYTES:
             self.flush()
         self._buffer.append(data)

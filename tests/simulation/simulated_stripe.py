@@ -28,6 +28,7 @@ from stripe_sandbox.upcoming import CREATE_PREVIEW_PATH, UPCOMING_LINES_PATH, UP
 from tap_stripe_events.client import RetryableError, StripeClient
 from tap_stripe_events.errors import RetriesSpentError, TapError
 from tap_stripe_events.limits import retry_seconds
+from tap_stripe_events.transport import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -218,7 +219,7 @@ class SimulatedClient(StripeClient):
         if wait > READ_TIMEOUT_SECONDS:
             self._agenda.after(READ_TIMEOUT_SECONDS, lambda: self._fail(flying, start, "ReadTimeout (network)"))
         elif exchange.delivery is Delivery.WHOLE:
-            self._agenda.after(wait, lambda: self._arrive(flying, start, as_of, _response(exchange, date)))
+            self._agenda.after(wait, lambda: self._arrive(flying, start, as_of, _reply(exchange, date)))
         else:
             kind = "ConnectionError" if exchange.delivery is Delivery.RESET else "ChunkedEncodingError"
             self._agenda.after(wait, lambda: self._fail(flying, start, f"{kind} (network)"))
@@ -227,13 +228,13 @@ class SimulatedClient(StripeClient):
         self._end(start, answered=False)
         self._try_again(flying, RetryableError(reason, {}))
 
-    def _arrive(self, flying: Flying, start: Start, as_of: int, response: requests.Response) -> None:
+    def _arrive(self, flying: Flying, start: Start, as_of: int, reply: Reply) -> None:
         """An answer is back."""
         if self._closed.is_set():
             return
         self._end(start, answered=True)
         try:
-            flying.land(self._arrived(flying.request, response, as_of))
+            flying.land(self._arrived(flying.request, reply, as_of))
         except RetryableError as error:
             self._try_again(flying, error)
         except TapError as error:
@@ -272,11 +273,11 @@ def _http(request: Request, key: str, version: str) -> HttpRequest:
     return HttpRequest(method="GET", path=parts.path, query=parts.query, headers=headers)
 
 
-def _response(exchange: Exchange, date: str) -> requests.Response:
+def _reply(exchange: Exchange, date: str) -> Reply:
     answer = exchange.response
-    response = requests.Response()
-    response.status_code = answer.status
-    response._content = answer.body if answer.chunks is None else b"".join(answer.chunks)
     headers: Mapping[str, str] = {"Date": date, "Content-Type": answer.content_type, **dict(answer.headers)}
-    response.headers = CaseInsensitiveDict(headers)
-    return response
+    return Reply(
+        status=answer.status,
+        headers=CaseInsensitiveDict(headers),
+        content=answer.body if answer.chunks is None else b"".join(answer.chunks),
+    )

@@ -8,7 +8,8 @@ nothing newer has touched.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -66,7 +67,8 @@ class Tables:
                 case Change():
                     self._take(item, None)
                 case Delivery():
-                    self._take(item.change, item.version)
+                    for change in item.changes:
+                        self._take(change, item.version)
                 case Activate():
                     self._sweep(item)
 
@@ -131,6 +133,15 @@ class Tables:
                 del rows[key]
 
 
+def one_by_one(items: Iterable[Any]) -> Iterator[Any]:
+    """What a run says, each record by itself: it may be cut short between any two."""
+    for item in items:
+        if isinstance(item, Delivery):
+            yield from (replace(item, changes=[change]) for change in item.changes)
+        else:
+            yield item
+
+
 class Replica(Tables):
     """Tables that runs of the tap fill, and the state beside them."""
 
@@ -186,7 +197,7 @@ class Replica(Tables):
         """
         run, state = self.begin(stripe, *selected, **how)
         pending: list[Any] = []
-        for count, item in enumerate(run.until_caught_up()):
+        for count, item in enumerate(one_by_one(run.until_caught_up())):
             if most_items is not None and count >= most_items:
                 return False
             if isinstance(item, Checkpoint):
@@ -262,4 +273,4 @@ class Reader(Tables):
 
     def records(self, stream: str) -> list[dict[str, Any]]:
         """Return the records of a stream that the last poll brought, in order."""
-        return [each.record for each in self.items if isinstance(each, Change) and each.stream == stream]
+        return [dict(each.record) for each in self.items if isinstance(each, Change) and each.stream == stream]

@@ -11,11 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tap_stripe_events.client import Answer, Request, may_hold_secrets
+import msgspec
+
+from tap_stripe_events.changes import may_hold_secrets
+from tap_stripe_events.client import Answer, Request
 from tap_stripe_events.clock import Clock
 from tap_stripe_events.flight import Flight
 from tap_stripe_events.limits import Refusal, Verdict, verdict
 from tap_stripe_events.object_table import API_VERSION
+from tap_stripe_events.pages import Bodies
 from tap_stripe_events.plan import RETENTION_SECONDS
 
 NOW = 1_790_000_000
@@ -72,6 +76,7 @@ class StandInStripe:
         self.held: set[str] = set()  # paths whose answers are made at once, and do not arrive
         self._waiting: deque[tuple[Request, int, Answer | None]] = deque()
         self.sent_again = 0
+        self._bodies = Bodies()
         self._shown_at: dict[str, int] = {}  # event id → the second in which it shows in the feed
         self._created: dict[str, int] = {}  # event id → its own second
 
@@ -201,8 +206,14 @@ class StandInStripe:
         return next((each for each in holds if each.get("id") == identifier), None) if isinstance(holds, list) else None
 
     def _taken(self, request: Request, body: dict[str, Any]) -> Answer:
-        secrets = may_hold_secrets(repr(body).encode())
-        return Answer(request=request, verdict=Verdict.TAKE, body=body, as_of=self._began, secrets=secrets)
+        content = msgspec.json.encode(body)
+        return Answer(
+            request=request,
+            verdict=Verdict.TAKE,
+            body=self._bodies.decoded(content, request.element),
+            as_of=self._began,
+            secrets=may_hold_secrets(content),
+        )
 
     def _refused(
         self, request: Request, status: int, *, code: str = "none", message: str = "refused", parameter: str = "none"

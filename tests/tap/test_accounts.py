@@ -144,9 +144,9 @@ class Platform:
             case Activate():
                 self.activated.append((item.stream, item.account))
             case Delivery():
-                record = item.change.record
-                self.rows[record[ACCOUNT_ID], item.change.stream, record["id"]] = record
-                self.pieces[-1].append((record[ACCOUNT_ID], item.change.stream))
+                for record in (each.record for each in item.changes):
+                    self.rows[record[ACCOUNT_ID], item.stream, record["id"]] = record
+                    self.pieces[-1].append((record[ACCOUNT_ID], item.stream))
 
     def follow_for(self, seconds: float) -> None:
         self.stripe.at(self.stripe.clock.seconds + seconds, lambda: self.run.stop(0))

@@ -46,7 +46,7 @@ def read(stripe: StandInStripe, windows: dict[StripeList, list[OpenWindow]], *se
 
 
 def records(items: list[Any], stream: str) -> list[dict[str, Any]]:
-    return [each.record for each in items if isinstance(each, Change) and each.stream == stream]
+    return [dict(each.record) for each in items if isinstance(each, Change) and each.stream == stream]
 
 
 def ids(items: list[Any], stream: str) -> list[str]:

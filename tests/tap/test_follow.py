@@ -62,7 +62,8 @@ class Followed:
             return
         self._pending.append(item)
         if isinstance(item, Delivery):
-            self.arrived.setdefault((item.change.stream, str(item.change.record.get("id"))), now)
+            for change in item.changes:
+                self.arrived.setdefault((item.stream, str(change.record.get("id"))), now)
 
     def after(self, seconds: float, happens: Callable[[], Any]) -> None:
         self.stripe.at(self.began + seconds, happens)

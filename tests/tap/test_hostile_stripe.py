@@ -43,12 +43,15 @@ class HostileStripe(StandInStripe):
 
     def _answer(self, request: Request) -> Answer:
         assert len(self.requests) <= MOST_REQUESTS, "the tap goes on and on"
-        return self.spoil(self, request) if request.path == self.path else super()._answer(request)
+        if request.path != self.path:
+            return super()._answer(request)
+        answer = self.spoil(self, request)
+        return self._taken(request, answer.body) if isinstance(answer.body, dict) else answer
 
     def right(self, request: Request, *without: str, **changed: Any) -> Answer:
         """What Stripe would answer, if some parameters were not given and others were different."""
         kept = {name: value for name, value in request.parameters.items() if not name.startswith(without or ("-",))}
-        answer = super()._answer(replace(request, parameters={**kept, **changed}))
+        answer = super()._answer(replace(request, parameters={**kept, **changed}, element=None))
         return replace(answer, request=request)
 
 
