@@ -24,11 +24,11 @@ from tap_stripe_events.units import Cause, ChildPurpose, NeedPurpose, Parent, Un
 from tap_stripe_events.windows import PAGE
 
 _SAMPLE = 25  # records asked for in spite of what their signals say; see Ask.sampled
-_REMEMBERED = 100_000  # what was asked for or sent once
+_REMEMBERED = 50_000  # what was asked for or sent once; up to twice as much
 
 
 class Memory:
-    """Remembers the last hundred thousand things it was told, or nearly as many more.
+    """Remembers the last fifty thousand things it was told, or nearly as many more.
 
     Things are forgotten in bulk: to find the oldest one, each time, takes longer the more were forgotten before.
     """

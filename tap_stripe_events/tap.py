@@ -31,6 +31,7 @@ from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.measures import Measures
+from tap_stripe_events.memory import Memory
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import PREVIEWS
@@ -209,6 +210,7 @@ class TapStripeEvents(Tap):
         self._run: Run | AccountsRun | None = None
         self._client: StripeClient | None = None
         self._bookmarks: Bookmarks | AccountsBookmarks | None = None
+        self._memory = Memory()
         self.verifies = False  # set before the run begins: list everything, as if nothing had been read before
         try:
             super().__init__(*args, **kwargs)
@@ -373,6 +375,7 @@ class TapStripeEvents(Tap):
                     self._report()
             case Delivery():
                 self._stripe_stream(item.stream).deliver(item)
+                self._memory.used(len(item.changes))
             case Activate():
                 self._stripe_stream(item.stream).activate(item.version, item.account)
 
