@@ -24,7 +24,7 @@ from tap_stripe_events.objects import StripeList
 from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.shapes import StripeJson
 from tap_stripe_events.units import PagePurpose, Unit, Window
-from tap_stripe_events.windows import move_cursor, page_parameters, split, step_back
+from tap_stripe_events.windows import move_cursor, page_parameters, pages_left, split, step_back
 
 _UNITS_AHEAD = 2  # pages of one window whose children are still being read
 
@@ -141,7 +141,8 @@ class Backfill:
                 element=root.element,
                 purpose=purpose,
                 reason=self._reason,
-            )
+            ),
+            to_follow=pages_left(window),
         )
 
     # Answers
@@ -217,14 +218,18 @@ class Backfill:
         self._split(window, found)
 
     def _split(self, window: Window, found: list[StripeJson]) -> None:
-        """Hand the older part of a long window to places in flight that are free."""
-        client = self._client
+        """Hand the older part of a long window to places in flight that are free.
+
+        A window's last page is half a page on average, so there are no more windows than the list can be asked for
+        pages in a second.
+        """
+        client, windows = self._client, self._windows[window.root]
         free = client.max_concurrent_requests - client.in_flight - len(self._pages) - len(self._gather.requests)
-        for _ in range(free - 1):
+        for _ in range(min(free - 1, client.endpoint_requests_per_second - len(windows))):
             older = split(window, found, self._floor)
             if older is None:
                 return
-            self._windows[window.root].append(older)
+            windows.append(older)
             self._request_page(older)
 
     # Delivery

@@ -1,14 +1,29 @@
 """Requests that wait to be sent, and which of them is next.
 
-First come, first served, but for two things. Where the budget of one endpoint is used up, the others go on. And an
-endpoint at whose own limit its requests take longer than all together take at the limit of all goes first: each second
-in which it is asked less often than it may be would be one more at the end.
+First come, first served, but for what would come to an end late. Where the budget of one endpoint is used up, others go
+on. An endpoint at whose own limit its requests take longer than all together take at the limit of all goes first: each
+second in which it is asked less often than it may be would be one more at the end. And of the requests to an endpoint
+the one goes first that has most to follow it, one after another.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
 
 from tap_stripe_events.client import Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The place of a request among others of its endpoint: the least is the first."""
+
+    to_follow: float
+    number: int
+    request: Request
+
+    def __lt__(self, other: "_Place") -> bool:
+        return (-self.to_follow, self.number) < (-other.to_follow, other.number)
 
 
 class RequestQueue:
@@ -19,7 +34,7 @@ class RequestQueue:
     """
 
     def __init__(self, requests: Iterable[Request] = ()) -> None:
-        self._by_endpoint: dict[str, deque[tuple[int, Request]]] = {}  # each with its number: the least is the first
+        self._by_endpoint: dict[str, list[_Place]] = {}  # a heap each
         self._first = self._last = self._length = 0
         for each in requests:
             self.append(each)
@@ -29,32 +44,37 @@ class RequestQueue:
 
     def __iter__(self) -> Iterator[Request]:
         """Yield the requests in the order in which they came."""
-        numbered = (each for waiting in self._by_endpoint.values() for each in waiting)
-        return (request for _, request in sorted(numbered, key=lambda each: each[0]))
+        places = (each for waiting in self._by_endpoint.values() for each in waiting)
+        return (each.request for each in sorted(places, key=lambda each: each.number))
 
-    def append(self, request: Request) -> None:
-        """Put a request at the end."""
+    def append(self, request: Request, *, to_follow: float = 0.0) -> None:
+        """Put a request at the end.
+
+        Args:
+            request: The request.
+            to_follow: About how many others will come one after another once it is answered. Of an endpoint's requests
+                the one with most goes first, so that all chains come to their ends at the same time.
+        """
         self._last += 1
-        self._length += 1
-        self._by_endpoint.setdefault(request.endpoint, deque()).append((self._last, request))
+        self._put(_Place(to_follow, self._last, request))
 
     def appendleft(self, request: Request) -> None:
         """Put a request before all others."""
         self._first -= 1
+        self._put(_Place(inf, self._first, request))
+
+    def _put(self, place: "_Place") -> None:
         self._length += 1
-        self._by_endpoint.setdefault(request.endpoint, deque()).appendleft((self._first, request))
+        heappush(self._by_endpoint.setdefault(place.request.endpoint, []), place)
 
     def remove(self, condition: Callable[[Request], bool]) -> list[Request]:
         """Take out the requests that meet a condition, and return them."""
-        in_order = list(self)
+        removed = [each for each in self if condition(each)]
+        kept = [each for waiting in self._by_endpoint.values() for each in waiting if not condition(each.request)]
         self._by_endpoint.clear()
         self._length = 0
-        removed = []
-        for each in in_order:
-            if condition(each):
-                removed.append(each)
-            else:
-                self.append(each)
+        for each in kept:
+            self._put(each)
         return removed
 
     def next_endpoint(self, blocked: Collection[str], share: float) -> str | None:
@@ -70,7 +90,7 @@ class RequestQueue:
         for endpoint, waiting in self._by_endpoint.items():
             if endpoint in blocked:
                 continue
-            rank = (len(waiting) <= share * self._length, waiting[0][0])
+            rank = (len(waiting) <= share * self._length, waiting[0].number)
             if best is None or rank < best:
                 best, found = rank, endpoint
         return found
@@ -78,7 +98,7 @@ class RequestQueue:
     def take(self, endpoint: str) -> Request:
         """Take out the first request to an endpoint."""
         waiting = self._by_endpoint[endpoint]
-        _, request = waiting.popleft()
+        request = heappop(waiting).request
         self._length -= 1
         if not waiting:
             del self._by_endpoint[endpoint]

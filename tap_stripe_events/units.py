@@ -27,6 +27,7 @@ class Window:
         cursor: The last object that was received.
         oldest: That object's `created`.
         ordered: What came so far was newest first.
+        page_seconds: The stretch of `created` that a page covers, by the last one.
         reach: How many pages to keep when it is split and has no lower bound.
         exhausted: The last page has been received.
         requested: The next page is on its way.
@@ -45,6 +46,7 @@ class Window:
     cursor: str | None = None
     oldest: int | None = None
     ordered: bool = True
+    page_seconds: int | None = None
     reach: int = 32
     exhausted: bool = False
     requested: bool = False

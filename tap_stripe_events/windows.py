@@ -3,13 +3,14 @@
 Functions of a window; none of them asks for anything.
 """
 
+from math import inf
 from typing import Any
 
 from tap_stripe_events.shapes import StripeJson, values
 from tap_stripe_events.units import Unit, Window
 
 PAGE = 100  # Stripe's largest
-_SPLIT_PAGES = 8  # a window is split if about so many pages are left in it
+_SPLIT_PAGES = 6  # a window is split if about so many pages are left in it
 CURSOR_TRIES = 5  # cursors that may vanish one after another, before a window is read by time again
 _MOST_RESTARTS = 30
 
@@ -59,7 +60,20 @@ def move_cursor(window: Window, unit: Unit, found: list[StripeJson]) -> str | No
     if not newest_first or not inside or (window.oldest is not None and times[0] > window.oldest):
         window.ordered = False
     window.oldest = unit.last_created
+    if window.oldest is not None and times:
+        window.page_seconds = max(1, times[0] - window.oldest)
     return None
+
+
+def pages_left(window: Window) -> float:
+    """Return about how many pages are left of a window; 0 if nothing tells.
+
+    One without a lower bound may go on for ever.
+    """
+    newest = window.oldest if window.oldest is not None else window.end
+    if window.page_seconds is None or newest is None or not window.ordered:
+        return 0.0
+    return inf if window.start is None else (newest - window.start) / window.page_seconds
 
 
 def split(window: Window, found: list[StripeJson], floor: int | None) -> Window | None:
@@ -83,7 +97,12 @@ def split(window: Window, found: list[StripeJson], floor: int | None) -> Window 
     else:
         middle = window.start + (window.oldest - window.start) // 2
     older = Window(
-        root=window.root, parameters=window.parameters, start=window.start, end=middle, reach=window.reach * 2
+        root=window.root,
+        parameters=window.parameters,
+        start=window.start,
+        end=middle,
+        reach=window.reach * 2,
+        page_seconds=span,
     )
     window.start = middle
     return older

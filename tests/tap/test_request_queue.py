@@ -1,6 +1,7 @@
 """Which request is next: first come, first served, but for endpoints that would be late at the end."""
 
 from collections import Counter
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +46,16 @@ def test_who_must_wait_holds_up_nobody() -> None:
 
 def test_an_endpoint_that_would_be_late_at_the_end_goes_first() -> None:
     assert order(queue("abcdeeeeee"), share=0.5) == "eeaebecede"  # while it is more than half of what waits
+
+
+def test_of_an_endpoints_requests_the_one_with_most_to_follow_goes_first() -> None:
+    waiting = queue("a")
+    waiting.append(request("a", 1), to_follow=3.5)
+    waiting.append(request("b", 2))
+    waiting.append(request("a", 3), to_follow=inf)
+    waiting.append(request("a", 4), to_follow=3.5)
+    taken = [waiting.take(endpoint).path for _ in range(5) if (endpoint := waiting.next_endpoint((), 1.0))]
+    assert taken == ["/b/2", "/a/3", "/a/1", "/a/4", "/a/0"]
 
 
 def test_what_is_taken_out_is_told_and_the_rest_keeps_its_order() -> None:
