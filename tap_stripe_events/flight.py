@@ -52,17 +52,28 @@ class Flight:
         blocked: set[str] = set()
         for asker in askers:
             for waiting in asker.queues:
-                while endpoint := waiting.next_endpoint(blocked, self._share):
+                while waiting:
                     if self._client.in_flight >= self._client.max_concurrent_requests:
                         self.crowded = True
                         return _LONGEST_WAIT_SECONDS
-                    delay = self._client.delay(endpoint)
-                    if delay <= 0:
-                        self._send(asker, waiting.take(endpoint))
-                    else:
-                        blocked.add(endpoint)
-                        wait = min(wait, delay)
+                    endpoint, delay = self._next_endpoint(waiting, blocked)
+                    wait = min(wait, delay)
+                    if endpoint is None:
+                        break
+                    self._send(asker, waiting.take(endpoint))
         return wait
+
+    def _next_endpoint(self, waiting: RequestQueue, blocked: set[str]) -> tuple[str | None, float]:
+        """Return the endpoint to be asked next, and how long those before it must wait; note these as blocked."""
+        wait = _LONGEST_WAIT_SECONDS
+        for endpoint in waiting.in_turn(self._share):
+            if endpoint not in blocked:
+                delay = self._client.delay(endpoint)
+                if delay <= 0:
+                    return endpoint, wait
+                blocked.add(endpoint)
+                wait = min(wait, delay)
+        return None, wait
 
     def _send(self, asker: Asker, request: Request) -> None:
         self.reasons[request.reason] += 1

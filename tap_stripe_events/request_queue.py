@@ -6,7 +6,7 @@ second in which it is asked less often than it may be would be one more at the e
 the one goes first that has most to follow it, one after another.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
@@ -77,23 +77,16 @@ class RequestQueue:
             self._put(each)
         return removed
 
-    def next_endpoint(self, blocked: Collection[str], share: float) -> str | None:
-        """Return the endpoint whose turn it is; None if there is none.
+    def in_turn(self, share: float) -> list[str]:
+        """Return the endpoints in the order of whose turn it is.
 
         Args:
-            blocked: Endpoints that may not be asked now.
             share: The part of the whole budget that one endpoint may use. As what goes first is more than that part of
                 all that waits, it never is all of the budget, and nobody waits for ever.
         """
-        best: tuple[bool, int] | None = None
-        found = None
-        for endpoint, waiting in self._by_endpoint.items():
-            if endpoint in blocked:
-                continue
-            rank = (len(waiting) <= share * self._length, waiting[0].number)
-            if best is None or rank < best:
-                best, found = rank, endpoint
-        return found
+        enough = share * self._length
+        ranks = [(len(waiting) <= enough, waiting[0].number, each) for each, waiting in self._by_endpoint.items()]
+        return [endpoint for *_, endpoint in sorted(ranks)]
 
     def take(self, endpoint: str) -> Request:
         """Take out the first request to an endpoint."""
