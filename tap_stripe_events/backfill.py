@@ -26,6 +26,7 @@ from tap_stripe_events.shapes import StripeJson
 from tap_stripe_events.units import PagePurpose, Unit, Window
 from tap_stripe_events.windows import move_cursor, page_parameters, pages_left, split, step_back
 
+_MOST_WINDOWS = 20  # of a list: at half a second a page, these are more pages than Stripe gives in a second
 _UNITS_AHEAD = 2  # pages of one window whose children are still being read
 
 _logger = logging.getLogger("tap-stripe-events.backfill")
@@ -221,11 +222,12 @@ class Backfill:
         """Hand the older part of a long window to places in flight that are free.
 
         A window's last page is half a page on average, so there are no more windows than the list can be asked for
-        pages in a second.
+        pages in a second, and where that is not limited, no more than are of use.
         """
         client, windows = self._client, self._windows[window.root]
         free = client.max_concurrent_requests - client.in_flight - len(self._pages) - len(self._gather.requests)
-        for _ in range(min(free - 1, client.endpoint_requests_per_second - len(windows))):
+        most = min(client.endpoint_requests_per_second, _MOST_WINDOWS)
+        for _ in range(min(free - 1, most - len(windows))):
             older = split(window, found, self._floor)
             if older is None:
                 return
