@@ -328,13 +328,13 @@ def _selected(random: Random) -> frozenset[str]:
 
 
 def _children(name: str) -> frozenset[str]:
-    """The types of which an object of this type has lists of its own."""
+    """The types of which an object of this type has lists of its own, or which go when it goes."""
     lists = (each for _, each in asks_of(name) if each.owned and each.parent == name)
-    return frozenset(child for each in lists for child in each.objects)
+    return frozenset(child for each in lists for child in each.objects) | {*STRIPE_OBJECTS[name].takes_along}
 
 
 def _with_parents(selected: set[str]) -> frozenset[str]:
-    """With those whose lists say which children are gone: without them, only sweeps do."""
+    """With those whose lists, or whose end, say which children are gone: without them, only sweeps do, if any."""
     while True:
         owners = {name for name in STRIPE_OBJECTS if selected & _children(name)}
         if owners <= selected:

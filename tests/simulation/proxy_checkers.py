@@ -17,6 +17,7 @@ from checkers import is_remembered, sighted
 from oracle import GAP_FILLER, HIDDEN, KEYS, table, table_names
 from oracle import _cell_differences as cell_differences
 from psycopg.types.json import set_json_loads
+from stripe_account import SHOWN_ON_REQUEST
 
 from stripe_sandbox.filters import event_shows
 from tap_stripe_events.families import unlisted
@@ -175,7 +176,9 @@ class WrittenThrough:
             return f"it is as of {row['_sdc_as_of']}, and Stripe answered at {at_least}"
         if not unchanged or row["_sdc_as_of"] == GAP_FILLER:
             return None
-        found = list(cell_differences(name, key, self._truth.cells(had.line), row))
+        on_request = SHOWN_ON_REQUEST.get(which[0], ())  # the answer may lack it, and the tap has asked for it since
+        differing = cell_differences(name, key, self._truth.cells(had.line), row)
+        found = [each for each in differing if each.column not in on_request]
         return f"{'; '.join(map(str, found[:3]))} (as of {row['_sdc_as_of']})" if found else None
 
     def _row(self, which: Object) -> dict[str, Any] | None:
