@@ -228,6 +228,10 @@ class Statements(Fragments):
             'SELECT array_agg("_sdc_position") FROM looked_up WHERE is_marked IS NOT NULL'
         )
 
+    def has_rows(self) -> str:
+        """Whether the table has any."""
+        return f"SELECT EXISTS (SELECT FROM {self._table})"
+
     def renew_hashes(self) -> str:
         """Have rows that a sweep found unchanged recognised the next time, if their hash is of other columns."""
         differs = self._difference([*self.shape.values, DELETED_AT], staged_value)

@@ -362,11 +362,6 @@ class Loader:
             part for part in parts if status.is_kept_by_events(self._progress.get(part, status.NO_PROGRESS).bookmark)
         ]
 
-    def _is_loaded(self, stream: str) -> bool:
-        """Whether a stream's table has been filled before (for some account)."""
-        found = (progress.bookmark for part, progress in self._progress.items() if part.stream == stream)
-        return any(status.moment_of(each, "backfill_finished_at") is not None for each in found)
-
     def _note_repairs(self, connection: psycopg.Connection[Any], parts: Sequence[status.Part], statement: str) -> None:
         if connection.execute(statement).rowcount:
             self._mended.update(parts)
@@ -408,16 +403,20 @@ class Loader:
         if not shape.ordered:
             self._apply_staged(connection, shape, rows)
             return
-        mostly_same = self._expects_the_same(shape, rows)
+        mostly_same = self._expects_the_same(connection, shape, rows)
         unknown = self._unknown(connection, shape, rows) if mostly_same else rows
         self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - len(unknown))
         written = self._apply_staged(connection, shape, unknown, mostly_same=mostly_same) if unknown else 0
         self._mostly_same[shape.stream] = 2 * written < len(rows)
 
-    def _expects_the_same(self, shape: TableShape, rows: Sequence[Row]) -> bool:
-        """Whether most rows are likely to be as stored: the last ones were, or they are listed another time."""
-        swept = any(row.version is not None for row in rows)
-        return self._mostly_same.get(shape.stream, swept and self._is_loaded(shape.stream))
+    def _expects_the_same(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> bool:
+        """Whether most rows are likely to be as stored: the last ones were, or a table that has rows is listed."""
+        if shape.stream in self._mostly_same:
+            return self._mostly_same[shape.stream]
+        if all(row.version is None for row in rows):
+            return False
+        found = connection.execute(self._statements(shape).has_rows()).fetchone()
+        return bool(found and found[0])
 
     def _unknown(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> Sequence[Row]:
         """Of rows of distinct keys, those of which more is to be done than to note that a sweep has seen them.

@@ -64,7 +64,7 @@ PENDING_SECONDS_MAX = 0.3
 COMMIT_INTERVAL_SECONDS = 0.1
 """How far commits are apart at least if the tap falls silent again and again, as it does between two pages."""
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long the thread that reads may keep the one that stores from going on. Python's own 5 ms, for each piece of rows
 that Postgres has taken, are more than Postgres needs for the piece."""
 
