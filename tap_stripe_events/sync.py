@@ -286,12 +286,9 @@ class Run:
         self._bookmarks.select({*map(stream_name, self._selected), *previews})
         self._upcoming.begin(denied_seconds=self._pace.rhythm.denied_seconds)
         yield Checkpoint()
-        if not any(self._bookmarks.backfilled(stream_name(name)) for name in self._selected):
-            self._plan()  # nothing that the feed says would change it, so the feed is read beside it
-        if self._listing is None:
-            if self._since() is not None:
-                yield from self._catch_up()
-            self._plan()
+        if self._since() is not None:
+            yield from self._catch_up()
+        self._plan()
         yield from self._list_what_is_due()
         if any(self._bookmarks.listing_due(stream_name(name)) for name in self._selected):
             self._plan()  # something was deleted meanwhile that takes rows along

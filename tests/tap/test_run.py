@@ -86,23 +86,6 @@ def test_the_first_run_lists_and_the_next_reads_only_the_feed() -> None:
     assert replica.bookmark("coupon")["events_as_of"] == iso(NOW + 3601)
 
 
-def test_the_first_run_asks_for_lists_before_the_feed_has_answered() -> None:
-    stripe, asked = Account(account()), []
-    stripe.before_answer = lambda _: asked.append(len(stripe.requests) + stripe.in_flight)
-    replica = Replica()
-    assert replica.run(stripe.at(0), "coupon", "discount", pace=SELDOM)  # no list shows discounts: events tell of them
-    assert asked[0] == 2
-    assert len(replica.ids("coupon")) == 250
-
-
-@pytest.mark.parametrize("selected", [("discount",), ("discount", "coupon")])
-def test_a_run_without_anything_to_list_reads_the_feed(selected: tuple[str, ...]) -> None:
-    replica, stripe = read_once(*selected)
-    stripe.at(3600).change("coupon", 7, name="new")
-    assert replica.run(stripe, *selected, pace=SELDOM)
-    assert [each.path for each in stripe.requests] == [EVENTS]
-
-
 def test_a_run_in_which_nothing_happened_costs_one_request() -> None:
     replica, stripe = read_once()
     assert replica.run(stripe.at(3600), *ALL, pace=SELDOM)
