@@ -7,7 +7,7 @@ import pytest
 CHARGES = 8_000
 PAGES = CHARGES // 100
 SLOW = 20  # requests a second, as Stripe's test mode allows: a STATE a second is a STATE every 20 requests
-FASTER = 60
+FASTER = 30
 CUT_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'target-postgres-stripe'"
 )
@@ -76,7 +76,7 @@ def test_a_killed_backfill_asks_for_little_again(account, pipeline):
     assert again.succeeded, again.logs
     requests = [each["endpoint"] for each in account.requests()]
     undisturbed = len(set(requests)) + PAGES  # every other list of this account is one page
-    assert len(requests) < 1.2 * undisturbed
+    assert len(requests) < 1.25 * undisturbed  # some 20 to 25 requests after the last STATE, and those under way
 
 
 @pytest.mark.parametrize(

@@ -328,9 +328,11 @@ def _selected(random: Random) -> frozenset[str]:
 
 
 def _children(name: str) -> frozenset[str]:
-    """The types of which an object of this type has lists of its own, or which go when it goes."""
+    """The types of which an object has lists of its own, and a customer's discount, which no list shows."""
     lists = (each for _, each in asks_of(name) if each.owned and each.parent == name)
-    return frozenset(child for each in lists for child in each.objects) | {*STRIPE_OBJECTS[name].takes_along}
+    return frozenset(child for each in lists for child in each.objects) | (
+        {"discount"} if name == "customer" else set()
+    )
 
 
 def _with_parents(selected: set[str]) -> frozenset[str]:
