@@ -117,7 +117,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def sighting(self, position: int) -> bytes:
         """The line by which a row that is as it was is recognised: as-of, version, hash, key, and its position."""
         own = len(self.key)
-        as_of, version, hashed, *rest = self.line.split(b"\t", ADDED_FIELDS + own)
+        as_of, version, hashed, *rest = self.line[:-1].split(b"\t", ADDED_FIELDS + own)  # the key may be all there is
         return b"\t".join([as_of, version, hashed, *rest[ADDED_FIELDS - 3 :][:own], b"%d\n" % position])
 
     @property

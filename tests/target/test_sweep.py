@@ -368,3 +368,14 @@ def test_a_key_that_needs_a_wider_column_is_looked_for_in_it(load, rows):
         assert rows("SELECT id::text FROM stripe.coupon WHERE _sdc_deleted_at IS NULL ORDER BY coupon.id") == [
             ("1",), ("2",), (str(2**70),)
         ]  # fmt: skip
+
+
+def test_rows_of_nothing_but_a_key_are_recognised(load, rows):
+    pair = schema("pair", key=("a", "b"))
+    listed = [record("pair", a="x\t", b=b, as_of=1) for b in ("1", "2")]
+    load(state(), pair, *listed, state())
+    before = rows("SELECT ctid, xmin, * FROM stripe.pair ORDER BY b")
+    again = [record("pair", a="x\t", b=b, as_of=101, version=SWEEP) for b in ("1", "2", "3")]
+    load(state(), pair, *again, activate("pair", SWEEP), state())
+    assert rows("SELECT ctid, xmin, * FROM stripe.pair ORDER BY b")[:2] == before
+    assert rows("SELECT a, b FROM stripe.pair ORDER BY b") == [("x\t", "1"), ("x\t", "2"), ("x\t", "3")]
