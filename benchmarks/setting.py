@@ -155,21 +155,18 @@ class Setting:
 
     def changed_messages(self, count: int) -> Path:
         """The same a day later, with another description on every object."""
-        key = f"changed-{count}"
-        if key not in self._messages:
-            path = self.path(f"{key}.jsonl")
-            with self.messages(count).open("rb") as lines, path.open("wb") as output:
-                output.writelines(_changed(line) for line in lines)
-            self._messages[key] = path
-        return self._messages[key]
+        return self._later_messages(count, description='"changed"')
 
     def later_messages(self, count: int) -> Path:
         """The same a day later, with nothing changed: another listing finds every object as it was."""
-        key = f"later-{count}"
+        return self._later_messages(count)
+
+    def _later_messages(self, count: int, **changes: str) -> Path:
+        key = f"later-{count}-{changes}"
         if key not in self._messages:
-            path = self.path(f"{key}.jsonl")
+            path = self.path("later.jsonl")
             with self.messages(count).open("rb") as lines, path.open("wb") as output:
-                output.writelines(_later(line) for line in lines)
+                output.writelines(_later(line, **changes) for line in lines)
             self._messages[key] = path
         return self._messages[key]
 
@@ -200,10 +197,6 @@ def control(url: str, name: str, **given: Any) -> Any:
     answer = requests.post(f"{url}/_sandbox/{name}", json=given, timeout=_START_SECONDS)
     answer.raise_for_status()
     return answer.json()
-
-
-def _changed(line: bytes) -> bytes:
-    return _later(line, description='"changed"')
 
 
 def _later(line: bytes, **changes: str) -> bytes:

@@ -22,7 +22,6 @@ from tap_stripe_events.gather import ChildListDenied, Gather, Source, endless, r
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.objects import StripeList
 from tap_stripe_events.request_queue import RequestQueue
-from tap_stripe_events.shapes import StripeJson
 from tap_stripe_events.units import PagePurpose, Unit, Window
 from tap_stripe_events.windows import move_cursor, page_parameters, pages_left, split, step_back
 
@@ -216,9 +215,9 @@ class Backfill:
             return
         if problem := move_cursor(window, unit, found):
             raise endless(answer, problem, self._client.api_url)
-        self._split(window, found)
+        self._split(window)
 
-    def _split(self, window: Window, found: list[StripeJson]) -> None:
+    def _split(self, window: Window) -> None:
         """Hand the older part of a long window to places in flight that are free.
 
         A window's last page is half a page on average, so there are no more windows than the list can be asked for
@@ -228,7 +227,7 @@ class Backfill:
         free = client.max_concurrent_requests - client.in_flight - len(self._pages) - len(self._gather.requests)
         most = min(client.endpoint_requests_per_second, _MOST_WINDOWS)
         for _ in range(min(free - 1, most - len(windows))):
-            older = split(window, found, self._floor)
+            older = split(window, self._floor)
             if older is None:
                 return
             windows.append(older)

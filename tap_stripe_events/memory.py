@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _RECORDS = 10_000  # between two times that memory is given back
 
 
-class Memory:
+class FreedMemory:
     """Gives freed memory back to the system from time to time, where that has to be said."""
 
     def __init__(self) -> None:

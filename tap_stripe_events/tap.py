@@ -31,7 +31,7 @@ from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.measures import Measures
-from tap_stripe_events.memory import Memory
+from tap_stripe_events.memory import FreedMemory
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import PREVIEWS
@@ -210,7 +210,7 @@ class TapStripeEvents(Tap):
         self._run: Run | AccountsRun | None = None
         self._client: StripeClient | None = None
         self._bookmarks: Bookmarks | AccountsBookmarks | None = None
-        self._memory = Memory()
+        self._memory = FreedMemory()
         self.verifies = False  # set before the run begins: list everything, as if nothing had been read before
         try:
             super().__init__(*args, **kwargs)

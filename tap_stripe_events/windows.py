@@ -10,7 +10,9 @@ from tap_stripe_events.shapes import StripeJson, values
 from tap_stripe_events.units import Unit, Window
 
 PAGE = 100  # Stripe's largest
-_SPLIT_PAGES = 6  # a window is split if about so many pages are left in it
+_SPLIT_PAGES = (
+    16  # a window is split if about so many pages are left in it; each half ends with half a page for nothing
+)
 CURSOR_TRIES = 5  # cursors that may vanish one after another, before a window is read by time again
 _MOST_RESTARTS = 30
 
@@ -76,7 +78,7 @@ def pages_left(window: Window) -> float:
     return inf if window.start is None else (newest - window.start) / window.page_seconds
 
 
-def split(window: Window, found: list[StripeJson], floor: int | None) -> Window | None:
+def split(window: Window, floor: int | None) -> Window | None:
     """Cut the older part off a window that has just moved its cursor, if enough seems left of it.
 
     A window without a lower bound keeps `reach` pages of the present density, and its older part twice as many when it
@@ -85,14 +87,13 @@ def split(window: Window, found: list[StripeJson], floor: int | None) -> Window 
     Returns:
         The older part; None if the window stays whole.
     """
-    if not window.root.created or not window.ordered or window.oldest is None:
+    if not window.root.created or not window.ordered or window.oldest is None or window.page_seconds is None:
         return None
-    span = max(1, found[0]["created"] - window.oldest)  # seconds a page
     if window.start is None:
-        middle = window.oldest - span * window.reach
+        middle = window.oldest - window.page_seconds * window.reach
         if middle <= (floor or 0):
             return None  # nothing is older than the floor, or than Unix time
-    elif (window.oldest - window.start) / span < _SPLIT_PAGES:
+    elif pages_left(window) < _SPLIT_PAGES:
         return None
     else:
         middle = window.start + (window.oldest - window.start) // 2
@@ -102,7 +103,7 @@ def split(window: Window, found: list[StripeJson], floor: int | None) -> Window 
         start=window.start,
         end=middle,
         reach=window.reach * 2,
-        page_seconds=span,
+        page_seconds=window.page_seconds,
     )
     window.start = middle
     return older

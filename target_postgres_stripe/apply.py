@@ -22,8 +22,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_postgres_stripe.columns import ACCOUNT, AS_OF, DELETED_AT, HASH_BITS, TABLE_VERSION, literal, quoted
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names, staged_value
+from target_postgres_stripe.columns import (
+    ACCOUNT,
+    AS_OF,
+    DELETED_AT,
+    HASH_BITS,
+    LINE_COLUMNS,
+    SIGHTING_COLUMNS,
+    TABLE_VERSION,
+    column_definitions,
+    literal,
+    quoted,
+)
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, Sweep, json_array, names
 
 if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
@@ -78,24 +89,15 @@ class Statements(Fragments):
     """The statements of one stream."""
 
     def create_stage(self) -> str:
-        """The staging table: what every staged row carries, as in a ``Row``'s line, and the stream's own columns."""
-        columns = [
-            '"_sdc_as_of" timestamptz',
-            '"_sdc_table_version" bigint',
-            '"_sdc_hash" bigint',
-            '"_sdc_deleted_at" timestamptz',
-            '"_sdc_extracted_at" timestamptz',
-            '"_sdc_sequence" bigint',
-            '"_sdc_children" jsonb',
-        ]
-        columns += [f"{quoted(column.name)} {column.type}" for column in self.shape.columns]
-        return f"CREATE TEMPORARY TABLE {quoted(self.stage)} ({', '.join(columns)})"
+        """The staging table, for the lines of rows."""
+        return (
+            f"CREATE TEMPORARY TABLE {quoted(self.stage)} ({column_definitions((*LINE_COLUMNS, *self.shape.columns))})"
+        )
 
     def create_sightings(self) -> str:
         """Another staging table, for what recognises a row: the lines of ``Row.sighting``."""
-        columns = ['"_sdc_as_of" timestamptz', '"_sdc_table_version" bigint', '"_sdc_hash" bigint']
-        columns += [f"{quoted(column.name)} {column.type}" for column in self.shape.key]
-        return f'CREATE TEMPORARY TABLE {quoted(self.stage)} ({", ".join(columns)}, "_sdc_position" integer)'
+        columns = column_definitions((*SIGHTING_COLUMNS, *self.shape.key))
+        return f'CREATE TEMPORARY TABLE {quoted(self.stage)} ({columns}, "_sdc_position" integer)'
 
     def copy(self) -> str:
         """Fill the staging table."""
@@ -142,8 +144,7 @@ class Statements(Fragments):
                 found at the conflict, where each is locked, which is a write too.
         """
         columns = self.shape.all_columns
-        differs = self._difference([*self.shape.values, DELETED_AT], staged_value)
-        same = f"EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()} AND NOT ({differs}))"
+        same = f"EXISTS (SELECT FROM {self._table} AS t WHERE {self._same_key()} AND NOT ({self._would_change}))"
         return (
             f"INSERT INTO {self._table} AS t ({names(columns)}) SELECT {self._staged(columns)} FROM {self._source} "
             f'WHERE s."_sdc_deleted_at" IS NULL AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
@@ -215,13 +216,8 @@ class Statements(Fragments):
 
     def note_known(self) -> str:
         """Remember the staged sightings that are of a live row of the same hash; return their positions as an array."""
-        marked = (
-            't."_sdc_table_version" IS NOT DISTINCT FROM s."_sdc_table_version" AND t."_sdc_as_of" >= s."_sdc_as_of"'
-        )
-        found = (
-            f'SELECT CASE WHEN t."_sdc_hash" = s."_sdc_hash" AND t."_sdc_deleted_at" IS NULL THEN {marked} END '
-            f"FROM {self._table} AS t WHERE {self._same_key()}"
-        )
+        known = 't."_sdc_hash" = s."_sdc_hash" AND t."_sdc_deleted_at" IS NULL'
+        found = f"SELECT CASE WHEN {known} THEN {self._says_seen} END FROM {self._table} AS t WHERE {self._same_key()}"
         return (
             f"WITH looked_up AS MATERIALIZED (SELECT s.*, ({found}) AS is_marked FROM {self._source}), "
             f"noted AS ({self._see('looked_up AS s', 'NOT is_marked')}) "
@@ -234,20 +230,23 @@ class Statements(Fragments):
 
     def renew_hashes(self) -> str:
         """Have rows that a sweep found unchanged recognised the next time, if their hash is of other columns."""
-        differs = self._difference([*self.shape.values, DELETED_AT], staged_value)
         return (
             f'UPDATE {self._table} AS t SET "_sdc_hash" = s."_sdc_hash" FROM {self._source} '
             f'WHERE {self._same_key()} AND s."_sdc_table_version" IS NOT NULL AND s."_sdc_deleted_at" IS NULL '
-            f'AND t."_sdc_hash" >> {HASH_BITS} IS DISTINCT FROM s."_sdc_hash" >> {HASH_BITS} AND NOT ({differs})'
+            f'AND t."_sdc_hash" >> {HASH_BITS} IS DISTINCT FROM s."_sdc_hash" >> {HASH_BITS} '
+            f"AND NOT ({self._would_change})"
         )
 
     def note_sightings(self) -> str:
         """Remember what a sweep brought and was not written."""
-        marked = (
-            f"SELECT FROM {self._table} AS t WHERE {self._same_key()} "
-            f'AND t."_sdc_table_version" = s."_sdc_table_version" AND t."_sdc_as_of" >= s."_sdc_as_of"'
-        )
+        marked = f"SELECT FROM {self._table} AS t WHERE {self._same_key()} AND {self._says_seen}"
         return self._see(self._source, f's."_sdc_table_version" IS NOT NULL AND NOT EXISTS ({marked})')
+
+    @property
+    def _says_seen(self) -> str:
+        """The row ``t`` itself says that the sweep has seen it as of the staged row's moment, or later."""
+        version = 't."_sdc_table_version" IS NOT DISTINCT FROM s."_sdc_table_version"'
+        return f'{version} AND t."_sdc_as_of" >= s."_sdc_as_of"'
 
     def _see(self, source: str, condition: str) -> str:
         """Remember rows ``s`` as seen."""

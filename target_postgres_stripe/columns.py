@@ -89,6 +89,20 @@ DESCRIPTIONS = {
 
 CHILDREN_PROPERTY = "_sdc_children"
 
+LINE_COLUMNS = (
+    AS_OF,
+    TABLE_VERSION,
+    HASH,
+    DELETED_AT,
+    EXTRACTED_AT,
+    SEQUENCE,
+    Column(property=CHILDREN_PROPERTY, name=CHILDREN_PROPERTY, type=ColumnType.JSONB),
+)
+"""What a line of a staging table begins with; the stream's own columns follow, key first."""
+
+SIGHTING_COLUMNS = LINE_COLUMNS[:3]
+"""What the line of a sighting begins with; the key and a position follow."""
+
 ACCOUNT = "stripe_account_id"
 """The column that leads the key of a table with the rows of several Stripe accounts."""
 
@@ -281,6 +295,11 @@ def hashed_name(name: str) -> str:
     """The name, cut as need be, with a suffix that keeps it apart from every other."""
     suffix = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name.encode()[: NAME_BYTES_MAX - len(suffix)].decode(errors="ignore") + suffix
+
+
+def column_definitions(columns: Iterable[Column]) -> str:
+    """Columns as ``CREATE TABLE`` takes them."""
+    return ", ".join(f"{quoted(column.name)} {column.type}" for column in columns)
 
 
 def quoted(name: str) -> str:

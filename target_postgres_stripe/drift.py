@@ -26,8 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from target_postgres_stripe.columns import DELETED_AT, literal, quoted
-from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments, staged_value
+from target_postgres_stripe.columns import literal, quoted
+from target_postgres_stripe.fragments import GAP_FILLER, LONG_AGO, Fragments
 from target_postgres_stripe.status import Part
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ class DriftStatements(Fragments):
             listed = f"{whose} IN ({', '.join(map(literal, sorted(accounts)))}) AND "
         else:
             listed = ""
-        changed = self._difference([*self.shape.values, DELETED_AT], staged_value)
         return (
             f"INSERT INTO {self._mended} AS k (stream, stripe_account_id, key, as_of) "
             f'SELECT {self._stream}, {whose}, {self._key_json("s")}, s."_sdc_as_of" FROM {self._source} '
@@ -84,7 +83,7 @@ class DriftStatements(Fragments):
             f'WHERE {listed}s."_sdc_table_version" IS NOT NULL AND s."_sdc_deleted_at" IS NULL '
             f'AND s."_sdc_as_of" <> {GAP_FILLER} AND {self._not_outdated()} '
             f'AND coalesce(t."_sdc_as_of", {LONG_AGO}) < s."_sdc_as_of" - {ANNOUNCED_BEFORE} '
-            f"AND (t.{quoted(self.shape.key[0].name)} IS NULL OR {changed}) {self._later_repair}"
+            f"AND (t.{quoted(self.shape.key[0].name)} IS NULL OR {self._would_change}) {self._later_repair}"
         )
 
     def note_absent(self, sweep: Sweep) -> str:

@@ -170,6 +170,11 @@ class Fragments:
         stored = ", ".join(self._stored(c) for c in columns)
         return f"({stored}) IS DISTINCT FROM ({', '.join(incoming(c) for c in columns)})"
 
+    @property
+    def _would_change(self) -> str:
+        """Whether the row ``t`` would change by the staged one."""
+        return self._difference([*self.shape.values, DELETED_AT], staged_value)
+
     def _stored(self, column: Column) -> str:
         """What the row ``t`` has for a column."""
         return f"t.{quoted(column.name)}"

@@ -89,8 +89,8 @@ class Loader:
         self._shapes: dict[str, TableShape] = {}
         self._children: dict[str, set[str]] = {}
         self._current: dict[str, TableShape] = {}
-        self._stages: dict[str, Statements] = {}
-        self._sightings: dict[str, Statements] = {}
+        # By stream: the statements on its staging tables, by whether these are of sightings.
+        self._stages: dict[str, dict[bool, Statements]] = {}
         # How many rows each staging table has had since it was truncated.
         self._staged_rows: dict[str, int] = {}
         # How far each stream is as committed, and the streams with repairs that no event announced yet.
@@ -145,7 +145,7 @@ class Loader:
         with failures():
             connection = self._begin()
             tables.ensure_table(connection, self._schema, shape)
-            self._drop_stage(connection, shape.stream)
+            self._drop_stages(connection, shape.stream)
             self._current[shape.stream] = shape
             self._shapes[shape.stream] = shape
             for relation in self._relations_of_child(shape):
@@ -375,28 +375,22 @@ class Loader:
         name = f"{prefix}_{hashlib.sha256(shape.stream.encode()).hexdigest()[:16]}"
         return Statements(schema=self._schema, shape=shape, stage=name, hard_delete=self._hard_delete)
 
-    def _drop_stage(self, connection: psycopg.Connection[Any], stream: str) -> None:
+    def _drop_stages(self, connection: psycopg.Connection[Any], stream: str) -> None:
         """Drop a stream's staging tables, since its columns are about to change."""
-        for stages in (self._stages, self._sightings):
-            if (statements := stages.pop(stream, None)) is not None:
-                connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
+        for statements in self._stages.pop(stream, {}).values():
+            connection.execute(f"DROP TABLE pg_temp.{quoted(statements.stage)}")
 
-    def _sightings_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
-        """The statements on the staged sightings of a stream, with a table for them."""
-        if shape.stream not in self._sightings:
-            statements = self._statements(shape, prefix="seen")
+    def _stage_of(
+        self, connection: psycopg.Connection[Any], shape: TableShape, *, of_sightings: bool = False
+    ) -> Statements:
+        """The statements on the staged rows of a stream, or on its staged sightings, with a table for them."""
+        stages = self._stages.setdefault(shape.stream, {})
+        if of_sightings not in stages:
+            statements = self._statements(shape, prefix="seen" if of_sightings else "stage")
             connection.execute(f"DROP TABLE IF EXISTS pg_temp.{quoted(statements.stage)}")
-            connection.execute(statements.create_sightings())
-            self._sightings[shape.stream] = statements
-        return self._sightings[shape.stream]
-
-    def _stage_of(self, connection: psycopg.Connection[Any], shape: TableShape) -> Statements:
-        if shape.stream not in self._stages:
-            statements = self._statements(shape)
-            connection.execute(f"DROP TABLE IF EXISTS pg_temp.{quoted(statements.stage)}")
-            connection.execute(statements.create_stage())
-            self._stages[shape.stream] = statements
-        return self._stages[shape.stream]
+            connection.execute(statements.create_sightings() if of_sightings else statements.create_stage())
+            stages[of_sightings] = statements
+        return stages[of_sightings]
 
     def _apply_round(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> None:
         """Apply rows of distinct keys."""
@@ -426,7 +420,7 @@ class Loader:
         sighted = [row for row in rows if row.is_sighting]
         if not sighted:
             return rows
-        statements = self._sightings_of(connection, shape)
+        statements = self._stage_of(connection, shape, of_sightings=True)
         copy_sightings(connection, statements.copy(), shape, sighted)
         found = connection.execute(statements.note_known()).fetchone()
         self._empty(connection, statements, len(sighted))

@@ -23,7 +23,9 @@ from target_postgres_stripe.columns import (
     CHILDREN_PROPERTY,
     DELETED_AT,
     HASH_BITS,
+    LINE_COLUMNS,
     RESERVED_PROPERTIES,
+    SIGHTING_COLUMNS,
     ColumnType,
 )
 from target_postgres_stripe.copy_text import (
@@ -71,26 +73,15 @@ PYTHON_TYPES: dict[ColumnType, Any] = {
 CHILDREN_TYPE: Any = dict[str, list[str]] | None
 NO_LISTS: frozenset[str] = frozenset()
 
-ADDED_TYPES = (
-    ColumnType.TIMESTAMPTZ,
-    ColumnType.BIGINT,
-    ColumnType.BIGINT,
-    ColumnType.TIMESTAMPTZ,
-    ColumnType.TIMESTAMPTZ,
-    ColumnType.BIGINT,
-)
-"""Of what a staged row has before its columns: as-of, version, hash, deleted-at, time extracted, sequence."""
-
-ADDED_FIELDS = len(ADDED_TYPES) + 1
-"""These, and the children's lists."""
+*ADDED_COLUMNS, _ = LINE_COLUMNS
+"""What a line begins with, save the children's lists."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that is ready to be staged.
 
     Attributes:
-        line: The line of the text COPY, newline included; columns as in ``Statements.create_stage``, of which the last
-            ones, those of the stream, begin with its key.
+        line: The line of the text COPY, newline included: ``LINE_COLUMNS`` and those of the stream.
         key: The values of the key, as text that is equal where Postgres finds the keys equal; empty without a key.
         record: The record's number in its stream, from 1.
         segment: How many STATEs were read before it.
@@ -116,9 +107,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def sighting(self, position: int) -> bytes:
         """The line by which a row that is as it was is recognised: as-of, version, hash, key, and its position."""
-        own = len(self.key)
-        as_of, version, hashed, *rest = self.line[:-1].split(b"\t", ADDED_FIELDS + own)  # the key may be all there is
-        return b"\t".join([as_of, version, hashed, *rest[ADDED_FIELDS - 3 :][:own], b"%d\n" % position])
+        own, added = len(self.key), len(LINE_COLUMNS)
+        fields = self.line[:-1].split(b"\t", added + own)  # the key may be all there is
+        return b"\t".join([*fields[: len(SIGHTING_COLUMNS)], *fields[added : added + own], b"%d\n" % position])
 
     @property
     def fills_gap(self) -> bool:
@@ -162,7 +153,7 @@ class RowReader:
     def __init__(self, shape: TableShape) -> None:
         self._shape = shape
         self._fields = fields_function([column.type for column in shape.columns])
-        self._added_fields = fields_function(ADDED_TYPES)
+        self._added_fields = fields_function([column.type for column in ADDED_COLUMNS])
         columns = repr([(column.name, column.type) for column in shape.columns]).encode()
         self._hash_of_columns = int.from_bytes(blake2b(columns, digest_size=1).digest(), signed=True) << HASH_BITS
         self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)

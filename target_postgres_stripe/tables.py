@@ -19,6 +19,7 @@ from target_postgres_stripe.columns import (
     Column,
     ColumnType,
     TableShape,
+    column_definitions,
     fitting_name,
     literal,
     quoted,
@@ -163,10 +164,8 @@ def table_changes(schema: str, shape: TableShape, stored: StoredTable | None) ->
 
 def create_table(table: str, shape: TableShape) -> str:
     """The statement that creates a stream's table."""
-    definitions = [f"{quoted(column.name)} {column.type}" for column in shape.all_columns]
-    if shape.key:
-        definitions.append(f"PRIMARY KEY ({', '.join(quoted(column.name) for column in shape.key)})")
-    return f"CREATE TABLE {table} ({', '.join(definitions)})"
+    key = f", PRIMARY KEY ({', '.join(quoted(column.name) for column in shape.key)})" if shape.key else ""
+    return f"CREATE TABLE {table} ({column_definitions(shape.all_columns)}{key})"
 
 
 def parent_index(schema: str, relation: Relation) -> str | None:

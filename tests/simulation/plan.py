@@ -330,9 +330,8 @@ def _selected(random: Random) -> frozenset[str]:
 def _children(name: str) -> frozenset[str]:
     """The types of which an object has lists of its own, and a customer's discount, which no list shows."""
     lists = (each for _, each in asks_of(name) if each.owned and each.parent == name)
-    return frozenset(child for each in lists for child in each.objects) | (
-        {"discount"} if name == "customer" else set()
-    )
+    discounts = {"discount"} if name == "customer" else set()
+    return frozenset(child for each in lists for child in each.objects) | discounts
 
 
 def _with_parents(selected: set[str]) -> frozenset[str]:

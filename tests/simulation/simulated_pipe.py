@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import json
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from later import Later
 from psycopg import errors as postgres_errors
 from simulated_stripe import URL, SimulatedClient
 from singer_sdk.exceptions import InvalidInputLine, SingerSDKError
@@ -219,28 +220,6 @@ class FaultySession(psycopg.Connection[Any]):
             super().execute("SELECT 1/0")
         except psycopg.Error:
             raise error from None
-
-
-class Later(Future[None]):
-    """A job that runs when it is its turn, or when somebody waits for it."""
-
-    def __init__(self, job: Callable[[], None]) -> None:
-        super().__init__()
-        self._job = job
-
-    def run(self) -> None:
-        """Run it, unless it has run; that the process is killed meanwhile is not its outcome."""
-        if self.done():
-            return
-        try:
-            self.set_result(self._job())
-        except Exception as error:  # noqa: BLE001 - as an executor does
-            self.set_exception(error)
-
-    def result(self, timeout: float | None = None) -> None:
-        """Its outcome."""
-        self.run()
-        return super().result(timeout)
 
 
 class LaterExecutor(Executor):

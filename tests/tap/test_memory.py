@@ -8,7 +8,7 @@ import pytest
 
 _PROGRAM = """
 from pathlib import Path
-from tap_stripe_events.memory import Memory
+from tap_stripe_events.memory import FreedMemory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -16,7 +16,7 @@ def resident():
 blocks = [b"x" * 100_000 for _ in range(1_000)]
 last = blocks[-1]  # above them, so that they stay
 blocks.clear()
-memory, kept = Memory(), resident()
+memory, kept = FreedMemory(), resident()
 memory.used(9_999)
 assert resident() > kept - 10_000_000
 memory.used(1)

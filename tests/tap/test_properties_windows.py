@@ -58,7 +58,7 @@ class Reading:
         unit = Unit(window=window, last_id=found[-1]["id"], last_created=found[-1]["created"])
         assert move_cursor(window, unit, found) is None
         window.after, window.after_created = unit.last_id, unit.last_created
-        if may_split and (older := split(window, found, self.floor)) is not None:
+        if may_split and (older := split(window, self.floor)) is not None:
             self.windows.append(older)
 
     def killed_and_resumed(self) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import time
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
+from functools import partial
 
 import pytest
+from later import Later
 from messages import TEXT, record, schema, state
 
 from target_postgres_stripe.errors import (
@@ -216,19 +218,7 @@ class WhenWaitedFor(Executor):
     """Runs a job when somebody waits for it: a thread that is as slow as can be."""
 
     def submit(self, job, /, *args):
-        future = Future()
-        result = future.result
-
-        def run():
-            if not future.done():
-                try:
-                    future.set_result(job(*args))
-                except Exception as error:  # noqa: BLE001 - as an executor does
-                    future.set_exception(error)
-            return result()
-
-        future.result = run
-        return future
+        return Later(partial(job, *args))
 
 
 @pytest.mark.parametrize("bad", [BAD, BAD_MOMENT], ids=["refused by us", "refused by Postgres"])
