@@ -18,12 +18,14 @@ class RawUpstream:
         takes: How many requests it takes on one connection before it closes it.
         requests: What it was sent.
         connections: How many there were.
+        closed: How many of them it has closed again.
     """
 
     def __init__(self):
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         self.requests = []
         self.connections = 0
+        self.closed = 0
         self.delay_seconds = 0.0
         self.pause_seconds = 0.0
         self.takes = 1
@@ -41,6 +43,10 @@ class RawUpstream:
 
     def _talk(self, connection):
         self.connections += 1
+        self._answer(connection)
+        self.closed += 1
+
+    def _answer(self, connection):
         with connection, contextlib.suppress(ConnectionError):
             connection.settimeout(LONGEST_SECONDS)
             for _ in range(self.takes):
