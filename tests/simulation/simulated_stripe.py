@@ -188,18 +188,18 @@ class SimulatedClient(StripeClient):
         self._stripe.journal.append((self._agenda.monotonic(), True, answer.request))
         return answer
 
-    def get(self, request: Request, *, start: Start | None = None) -> Answer:
+    def get(self, request: Request) -> Answer:
         """Send a request and let time pass until its answer is there."""
         landed: list[Answer | TapError] = []
-        self.send(request, landed.append, start=start)
+        self.send(request, landed.append)
         while not landed:
             self._agenda.step(self._agenda.monotonic() + READ_TIMEOUT_SECONDS)
         return _raised(landed[0])
 
-    def send(self, request: Request, land: Callable[[Answer | TapError], None], *, start: Start | None = None) -> None:
+    def send(self, request: Request, land: Callable[[Answer | TapError], None]) -> None:
         """Send a request; what comes of it is given to ``land`` when it is there."""
         flying = Flying(request=request, tries=1, began=self._agenda.monotonic(), land=land)
-        self._wait_for_place(flying, start or self._reserve(request.endpoint))
+        self._wait_for_place(flying, self._reserve(request.endpoint))
 
     def _wait_for_place(self, flying: Flying, start: Start | None) -> None:
         if self._closed.is_set():
@@ -234,7 +234,7 @@ class SimulatedClient(StripeClient):
             return
         self._end(start, answered=True)
         try:
-            flying.land(self._arrived(flying.request, reply, as_of))
+            flying.land(self._read(flying.request, reply, self._as_of(reply, as_of)))
         except RetryableError as error:
             self._try_again(flying, error)
         except TapError as error:

@@ -23,6 +23,8 @@ from tap_stripe_events.errors import (
 from tap_stripe_events.limits import Verdict
 from tap_stripe_events.object_table import API_VERSION
 
+Ask = Callable[[StripeClient, Request], Answer]
+
 CUSTOMERS = Request(path="/v1/customers", endpoint="/v1/customers", parameters={"limit": 3})
 TAKE_SECONDS = 30
 
@@ -51,13 +53,23 @@ def taken(stripe: StripeClient, requests: list[Request]) -> list[Answer]:
     for each in requests:
         stripe.submit(each)
     answers = []
+    until = time.monotonic() + TAKE_SECONDS
     while stripe.in_flight:
-        answer = stripe.take(TAKE_SECONDS)
-        assert answer is not None
-        answers.append(answer)
+        assert time.monotonic() < until
+        if (answer := stripe.take(TAKE_SECONDS)) is not None:
+            answers.append(answer)
     return answers
 
 
+def in_the_background(stripe: StripeClient, request: Request) -> Answer:
+    [answer] = taken(stripe, [request])
+    return answer
+
+
+both_ways = pytest.mark.parametrize("ask", [StripeClient.get, in_the_background])
+
+
+@both_ways
 @pytest.mark.parametrize(
     "fault",
     [
@@ -75,24 +87,34 @@ def taken(stripe: StripeClient, requests: list[Request]) -> list[Answer]:
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
 def test_a_bad_moment_is_got_over(
-    fault: dict[str, Any], make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+    ask: Ask, fault: dict[str, Any], make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
 ) -> None:
     sandbox = make_sandbox("full")
     connect(sandbox).control("faults", path="/v1/customers", count=2, **fault)
-    answer = make_stripe(sandbox.url).get(CUSTOMERS)
+    stripe = make_stripe(sandbox.url)
+    answer = ask(stripe, CUSTOMERS)
+    assert (stripe.requests_sent, stripe.sent_again, stripe.in_flight) == (3, 2, 0)
     assert answer.verdict is Verdict.TAKE
     found, more = list_elements(answer, sandbox.url)
     assert len(found) == 3
     assert more
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("bad_gateway", "HTTP 502"), ("html_ok", "HTTP 200 with a body that is not a JSON object")]
+)
 def test_a_bad_moment_that_does_not_end_is_a_clear_failure(
-    make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+    ask: Ask, kind: str, reason: str, make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
 ) -> None:
     sandbox = make_sandbox("full")
-    connect(sandbox).control("faults", kind="bad_gateway", path="/v1/customers")
-    with pytest.raises(RetriesSpentError, match=r"GET /v1/customers in 2 tries .* HTTP 502\. .* Run again to go on"):
-        make_stripe(sandbox.url, tries=2).get(CUSTOMERS)
+    connect(sandbox).control("faults", kind=kind, path="/v1/customers")
+    stripe = make_stripe(sandbox.url, tries=2)
+    said = rf"GET /v1/customers in 2 tries .* {reason}\. .* Run again to go on"
+    with pytest.raises(RetriesSpentError, match=said) as failure:
+        ask(stripe, CUSTOMERS)
+    assert (stripe.requests_sent, stripe.in_flight) == (2, 0)
+    assert failure.value.request == (CUSTOMERS if ask is in_the_background else None)
 
 
 def test_every_try_takes_a_place_of_its_own_in_the_budget(
