@@ -41,7 +41,7 @@ _SIZES = {
 
 def tap_alone(setting: Setting) -> list[Row]:
     """The tap to a file, against a loop that decodes and encodes the same pages."""
-    count = setting.size(50_000)
+    count = setting.size(100_000)
     output, log, pages = setting.path("out.jsonl"), setting.path("tap.log"), setting.path("pages")
     with setting.sandbox(f"--now={NOW}", bulk={"charge": count, "customer": count}) as url:
         pages.write_bytes(pages_of(url, "charges", "customers"))

@@ -85,18 +85,20 @@ class Children:
 
     def wants(self, child: StripeList) -> bool:
         """Whether a list can bring something that is wanted, and Stripe lets it be read."""
+        return self._is_of_use(child) and child not in self._denied
+
+    def _is_of_use(self, child: StripeList) -> bool:
+        """Whether a list can bring something that is wanted."""
         wanted = self._wanted.get(child)
         if wanted is None:
             wanted = self._wanted[child] = not self._selected.isdisjoint(leads_to(child))
-        return wanted and child not in self._denied
+        return wanted
 
     def asks_of(self, name: str, *, after_event: bool) -> tuple[tuple[Ask, StripeList], ...]:
-        """Return the rules for a record of this type; none at all if none of them can bring what is wanted."""
+        """Return the rules for a record of this type that can bring something that is wanted."""
         asks = self._asks.get((name, after_event))
         if asks is None:
-            asks = asks_of(name, after_event=after_event)
-            if not any(self.wants(child) for _, child in asks):
-                asks = ()
+            asks = tuple(each for each in asks_of(name, after_event=after_event) if self._is_of_use(each[1]))
             self._asks[name, after_event] = asks
         return asks
 

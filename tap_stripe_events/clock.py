@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
+_SECONDS = [f"{second:02d}Z" for second in range(60)]
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -74,13 +75,14 @@ class StripeClock:
 @lru_cache(maxsize=1024)  # the same moments over and over: a page's, an object's
 def iso(second: int) -> str:
     """Return a Unix time as a date-time string: `2026-11-24T08:35:42Z`."""
-    day, rest = divmod(second, 86_400)
-    return f"{_date(day)}T{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}Z"
+    minute, rest = divmod(second, 60)
+    return _minute(minute) + _SECONDS[rest]
 
 
 @lru_cache(maxsize=4096)
-def _date(day: int) -> str:
-    return date.fromordinal(_FIRST_DAY + day).isoformat()
+def _minute(minute: int) -> str:
+    day, rest = divmod(minute, 24 * 60)
+    return f"{date.fromordinal(_FIRST_DAY + day).isoformat()}T{rest // 60:02d}:{rest % 60:02d}:"
 
 
 @lru_cache(maxsize=1024)

@@ -89,8 +89,7 @@ class Row(Fields, gc=False, eq=False):
 Record: TypeAlias = dict[str, Any] | Row
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An object found inside another one: a copy, or an element that has its own row."""
 
     name: str

@@ -31,7 +31,7 @@ from tap_stripe_events.keys import api_key, without_keys
 from tap_stripe_events.limits import LONGEST_WAIT_SECONDS
 from tap_stripe_events.listing import Activate
 from tap_stripe_events.measures import Measures
-from tap_stripe_events.memory import FreedMemory
+from tap_stripe_events.memory import FreedMemory, collect_seldom
 from tap_stripe_events.messages import MessageWriter
 from tap_stripe_events.object_table import API_VERSION, STRIPE_OBJECTS
 from tap_stripe_events.objects import PREVIEWS
@@ -483,6 +483,7 @@ class TapStripeEvents(Tap):
                 validate_config=True,
             )
             tap.verifies = verify
+            collect_seldom()
             succeeded = False
             try:
                 tap.sync_all()

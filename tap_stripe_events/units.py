@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from tap_stripe_events.bookmarks import OpenWindow
 from tap_stripe_events.changes import Change, Read
 from tap_stripe_events.client import Request
@@ -81,8 +83,7 @@ class Window:
         )
 
 
-@dataclass(kw_only=True, eq=False)
-class Parent:
+class Parent(msgspec.Struct, kw_only=True, eq=False):
     """An object whose children are awaited.
 
     Attributes:
@@ -94,8 +95,8 @@ class Parent:
 
     read: Read
     json: StripeJson
-    children: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    complete: set[str] = field(default_factory=set)
+    children: dict[tuple[str, str], list[str]] = msgspec.field(default_factory=dict)
+    complete: set[str] = msgspec.field(default_factory=set)
 
     def found(self, path: str, read: Read) -> None:
         """Note a child that was found in a list."""

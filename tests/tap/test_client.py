@@ -102,11 +102,12 @@ def test_a_bad_moment_is_got_over(
 
 @both_ways
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("bad_gateway", "HTTP 502"), ("html_ok", "HTTP 200 with a body that is not a JSON object")]
+    "fault", [("bad_gateway", "HTTP 502"), ("html_ok", "HTTP 200 with a body that is not a JSON object")]
 )
 def test_a_bad_moment_that_does_not_end_is_a_clear_failure(
-    ask: Ask, kind: str, reason: str, make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
+    ask: Ask, fault: tuple[str, str], make_sandbox: Any, connect: Any, make_stripe: Callable[..., StripeClient]
 ) -> None:
+    kind, reason = fault
     sandbox = make_sandbox("full")
     connect(sandbox).control("faults", kind=kind, path="/v1/customers")
     stripe = make_stripe(sandbox.url, tries=2)
