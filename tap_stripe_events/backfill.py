@@ -23,7 +23,7 @@ from tap_stripe_events.limits import Verdict
 from tap_stripe_events.objects import StripeList
 from tap_stripe_events.request_queue import RequestQueue
 from tap_stripe_events.units import PagePurpose, Unit, Window
-from tap_stripe_events.windows import move_cursor, page_parameters, pages_left, split, step_back
+from tap_stripe_events.windows import SPLIT_PAGES, move_cursor, page_parameters, pages_left, split, step_back
 
 _MOST_WINDOWS = 20  # of a list: at half a second a page, these are more pages than Stripe gives in a second
 _UNITS_AHEAD = 2  # pages of one window whose children are still being read
@@ -86,6 +86,7 @@ class Backfill:
         self._reason = reason
         self._windows = {root: [Window.resumed(root, each) for each in rest] for root, rest in windows.items()}
         self._pages = RequestQueue()
+        self._long: set[StripeList] = set()  # the lists of which there is more to come than one window's worth
         self._begun = False
         being_listed = {name for root, rest in windows.items() for name in root.objects if rest}
         self._gather = Gather(
@@ -168,6 +169,9 @@ class Backfill:
         match answer.verdict:
             case Verdict.TAKE:
                 self._take_unit(window, answer)
+                self._expect(root)
+                if not window.exhausted:
+                    self._split(window)
                 yield from self._deliver_window(window)
             case Verdict.DENIED | Verdict.NOT_EXPANDABLE if "expand[]" in answer.request.parameters:
                 yield from self._gather.stop_expanding(root, answer)
@@ -183,6 +187,7 @@ class Backfill:
 
     def _refuse(self, root: StripeList, answer: Answer) -> Iterator[Item]:
         self._windows[root] = []
+        self._expect(root)
         nothing_there = answer.verdict is not Verdict.DENIED
         yield from self._closed(ListClosed(root=root, refused=refusal_reason(answer), not_set_up=nothing_there))
 
@@ -215,23 +220,32 @@ class Backfill:
             return
         if problem := move_cursor(window, unit, found):
             raise endless(answer, problem, self._client.api_url)
-        self._split(window)
 
     def _split(self, window: Window) -> None:
-        """Hand the older part of a long window to places in flight that are free.
+        """Hand the older part of a long window to places in flight that are free, or are this list's share.
 
         A window's last page is half a page on average, so there are no more windows than the list can be asked for
         pages in a second, and where that is not limited, no more than are of use.
         """
         client, windows = self._client, self._windows[window.root]
-        free = client.max_concurrent_requests - client.in_flight - len(self._pages) - len(self._gather.requests)
+        places = client.max_concurrent_requests - len(self._gather.requests)
+        free, share = places - client.in_flight - len(self._pages), places // max(1, len(self._long))
         most = min(client.endpoint_requests_per_second, _MOST_WINDOWS)
-        for _ in range(min(free - 1, most - len(windows))):
+        for _ in range(min(max(free - 1, share - len(windows)), most - len(windows))):
             older = split(window, self._floor)
             if older is None:
                 return
             windows.append(older)
             self._request_page(older)
+
+    def _expect(self, root: StripeList) -> None:
+        """Take in how many pages there are still to come of a list."""
+        left = sum(1 + pages_left(each) for each in self._windows[root] if not each.exhausted)
+        self._pages.expect(root.path, left)
+        if left > SPLIT_PAGES:
+            self._long.add(root)
+        else:
+            self._long.discard(root)
 
     # Delivery
 

@@ -1,7 +1,8 @@
 """Writing Singer messages: each encoded once, straight to stdout's buffer, flushed where a reader can use it."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO
@@ -10,6 +11,7 @@ import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from singer_sdk.singerlib.messages import ActivateVersionMessage, Message
 
+from tap_stripe_events.background import BackgroundOutput, in_background
 from tap_stripe_events.changes import Change
 
 _ENOUGH_BYTES = 65_536  # as much as a pipe holds
@@ -36,10 +38,25 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     """
 
     def __init__(self, output: IO[bytes] | None = None) -> None:
-        self._output = output if output is not None else sys.stdout.buffer
+        self._output: IO[bytes] | BackgroundOutput = output if output is not None else sys.stdout.buffer
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         self._waiting: list[bytes] = []
         self._size = 0  # of the records in it
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Let nobody wait for the reader, until the end: then it has all that was written.
+
+        Raises:
+            OSError: It cannot have it, and nothing else has gone wrong.
+        """
+        output = self._output
+        assert not isinstance(output, BackgroundOutput)  # noqa: S101 - once is enough
+        try:
+            with in_background(output) as self._output:
+                yield
+        finally:
+            self._output = output
 
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
@@ -73,4 +90,5 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def _hand_on(self) -> None:
         # Emptied first: what a pipe does not take, since its reader is gone, is not written another time.
         waiting, self._waiting, self._size = self._waiting, [], 0
-        self._output.write(b"".join(waiting))
+        if waiting:
+            self._output.write(b"".join(waiting))

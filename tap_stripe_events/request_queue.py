@@ -1,9 +1,10 @@
 """Requests that wait to be sent, and which of them is next.
 
-First come, first served, but for what would come to an end late. Where the budget of one endpoint is used up, others go
-on. An endpoint at whose own limit its requests take longer than all together take at the limit of all goes first: each
-second in which it is asked less often than it may be would be one more at the end. And of the requests to an endpoint
-the one goes first that has most to follow it, one after another.
+First come, first served, but for what would come to an end late. Where the budget of one endpoint is used up, others
+go on. An endpoint at whose own limit its requests take longer than all together take at the limit of all goes first:
+each second in which it is asked less often than it may be would be one more at the end. The same is true of several
+endpoints together, such as three long lists at the limit of each. And of the requests to an endpoint the one goes first
+that has most to follow it, one after another.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ class RequestQueue:
 
     def __init__(self, requests: Iterable[Request] = ()) -> None:
         self._by_endpoint: dict[str, list[_Place]] = {}  # a heap each
+        self._expected: dict[str, float] = {}
         self._first = self._last = self._length = 0
         for each in requests:
             self.append(each)
@@ -77,16 +79,41 @@ class RequestQueue:
             self._put(each)
         return removed
 
+    def expect(self, endpoint: str, requests: float) -> None:
+        """Take in about how many requests to an endpoint there are still to be answered, now or later.
+
+        Where nobody says, they are those that wait.
+        """
+        if requests:
+            self._expected[endpoint] = requests
+        else:
+            self._expected.pop(endpoint, None)
+
     def in_turn(self, share: float) -> list[str]:
         """Return the endpoints in the order of whose turn it is.
 
         Args:
             share: The part of the whole budget that one endpoint may use. As what goes first is more than that part of
-                all that waits, it never is all of the budget, and nobody waits for ever.
+                all that is to come, it never is all of the budget, and nobody waits for ever.
         """
-        enough = share * self._length
-        ranks = [(len(waiting) <= enough, waiting[0].number, each) for each, waiting in self._by_endpoint.items()]
+        late = self._late(share)
+        ranks = [(each not in late, waiting[0].number, each) for each, waiting in self._by_endpoint.items()]
         return [endpoint for *_, endpoint in sorted(ranks)]
+
+    def _late(self, share: float) -> set[str]:
+        """Return the endpoints that would come to an end after all others if it went by turns."""
+        left = {each: float(len(waiting)) for each, waiting in self._by_endpoint.items()}
+        for each, requests in self._expected.items():
+            left[each] = max(requests, left.get(each, 0.0))
+        late = {each for each, requests in left.items() if requests == inf}
+        finite = sorted(left.keys() - late, key=lambda each: -left[each])
+        enough = share * sum(left[each] for each in finite)
+        together = 0.0
+        for number, each in enumerate(finite, start=1):
+            together += left[each]
+            if together > number * enough:
+                late.update(finite[:number])
+        return late
 
     def take(self, endpoint: str) -> Request:
         """Take out the first request to an endpoint."""

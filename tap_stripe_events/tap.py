@@ -486,8 +486,9 @@ class TapStripeEvents(Tap):
             collect_seldom()
             succeeded = False
             try:
-                tap.sync_all()
-                tap.follow()
+                with tap.message_writer.in_background():
+                    tap.sync_all()
+                    tap.follow()
                 succeeded = True
             finally:
                 tap.report(succeeded=succeeded)

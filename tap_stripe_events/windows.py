@@ -10,9 +10,7 @@ from tap_stripe_events.shapes import StripeJson, values
 from tap_stripe_events.units import Unit, Window
 
 PAGE = 100  # Stripe's largest
-_SPLIT_PAGES = (
-    16  # a window is split if about so many pages are left in it; each half ends with half a page for nothing
-)
+SPLIT_PAGES = 16  # a window is split if about so many are left in it; each half ends with half a page for nothing
 CURSOR_TRIES = 5  # cursors that may vanish one after another, before a window is read by time again
 _MOST_RESTARTS = 30
 
@@ -93,7 +91,7 @@ def split(window: Window, floor: int | None) -> Window | None:
         middle = window.oldest - window.page_seconds * window.reach
         if middle <= (floor or 0):
             return None  # nothing is older than the floor, or than Unix time
-    elif pages_left(window) < _SPLIT_PAGES:
+    elif pages_left(window) < SPLIT_PAGES:
         return None
     else:
         middle = window.start + (window.oldest - window.start) // 2

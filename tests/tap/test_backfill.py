@@ -226,6 +226,21 @@ def test_a_list_is_split_into_no_more_windows_than_requests_may_be_in_flight(in_
     assert len(ids(items, "charge")) == 5_000
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_several_long_lists_none_has_to_wait_for_windows_until_others_are_read(seed: int) -> None:
+    paths = CHARGES, "/v1/refunds", "/v1/payouts", "/v1/transfers"
+    found = charges([NOW - 100 * each for each in range(10_000)])
+    kinds = {path: path.removeprefix("/v1/").removesuffix("s") for path in paths}
+    stripe = StandInStripe(
+        {path: [each | {"object": kinds[path]} for each in found] for path in paths}, in_flight=16, seed=seed
+    )
+    windows = {each: rest for path in paths for each, rest in whole(path).items()}
+    items = read(stripe, windows, *kinds.values())
+    first_end = next(place for place, each in enumerate(items) if isinstance(each, ListClosed))
+    assert len(stripe.requests) <= 400 * 1.1
+    assert first_end >= 0.6 * len(items), first_end / len(items)
+
+
 def test_what_there_is_one_of_is_the_accounts_own() -> None:
     stripe = StandInStripe({"/v1/balance": {"object": "balance", "available": [{"amount": 7}]}})
     items = read(stripe, whole("/v1/balance"), "balance")

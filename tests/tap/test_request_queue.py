@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from math import inf
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tap_stripe_events.client import Request
@@ -109,3 +109,55 @@ def test_first_come_first_served_alone_would_be_slower() -> None:
 def test_nobody_waits_for_ever_behind_those_who_go_first() -> None:
     waiting = queue("abc" * 100 + "z")  # three endpoints, each with more than a quarter of what waits
     assert "z" in send_for_a_second(waiting, in_all=20, each=5, share=5 / 20)
+
+
+def test_endpoints_that_would_be_late_together_go_first() -> None:
+    # A quarter of the budget each: neither of three has more than a quarter of 100, and all have more than three.
+    waiting = RequestQueue()
+    for endpoint, left in {"a": 24.0, "z": 2.0, "b": 26.0, "y": 22.0, "c": 26.0}.items():
+        waiting.append(request(endpoint))
+        waiting.expect(endpoint, left)
+    assert waiting.in_turn(0.25) == ["a", "b", "c", "z", "y"]
+    waiting.expect("z", 8.0)  # three have less than three quarters of 106
+    assert waiting.in_turn(0.25) == ["a", "z", "b", "y", "c"]
+
+
+def test_what_is_under_way_counts_until_it_is_taken_back() -> None:
+    waiting = queue("ab")
+    waiting.expect("c", 4)  # nothing of it waits
+    waiting.expect("b", 4)
+    assert waiting.in_turn(0.5) == ["a", "b"]
+    waiting.expect("c", 0)
+    assert waiting.in_turn(0.5) == ["b", "a"]
+
+
+def test_of_what_there_is_no_telling_how_long_it_takes_goes_first() -> None:
+    waiting = queue("abc")
+    waiting.expect("c", inf)
+    waiting.expect("a", 50)
+    assert waiting.in_turn(0.9) == ["a", "c", "b"]
+    waiting.expect("a", 1)
+    waiting.expect("b", 1)
+    assert waiting.in_turn(0.9) == ["c", "a", "b"]
+
+
+@example([600, 600, 600, 480, 360])  # by turns, three of them would be alone at the end
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=10))
+def test_chains_of_any_lengths_end_as_soon_as_limits_let_them(lengths: list[int]) -> None:
+    """Each endpoint has some chains, as a list has windows, of each of which one request waits at a time."""
+    left = {f"e{number}": length for number, length in enumerate(lengths)}
+    waiting, passed = RequestQueue(), 0
+    while left:
+        for endpoint, length in left.items():
+            for number in range(min(5, length)):
+                waiting.append(request(endpoint, number))
+            waiting.expect(endpoint, length)
+        for endpoint in send_for_a_second(waiting, in_all=20, each=5, share=5 / 20):
+            left[endpoint] -= 1
+        for endpoint in [each for each, length in left.items() if not length]:
+            del left[endpoint]
+            waiting.expect(endpoint, 0)
+        waiting.remove(lambda _: True)
+        passed += 1
+    at_best = max(-(-sum(lengths) // 20), -(-max(lengths) // 5))
+    assert passed <= at_best + 2
