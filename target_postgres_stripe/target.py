@@ -12,6 +12,7 @@ sink by sink.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -67,6 +68,10 @@ COMMIT_INTERVAL_SECONDS = 0.1
 SWITCH_SECONDS = 0.0001
 """How long the thread that reads may keep the one that stores from going on. Python's own 5 ms, for each piece of rows
 that Postgres has taken, are more than Postgres needs for the piece."""
+
+NEW_OBJECTS_MAX = 20_000
+"""How many objects that may hold others are made until Python looks for cycles among them. There are hardly any, and
+its own number, 700, is a few dozen rows."""
 
 SECRETS = ("database_url", "password")
 
@@ -486,6 +491,8 @@ class TargetPostgresStripe(Target):
             sys.exit(1)
         try:
             sys.setswitchinterval(SWITCH_SECONDS)
+            gc.freeze()  # what there is by now stays to the end
+            gc.set_threshold(NEW_OBJECTS_MAX, *gc.get_threshold()[1:])
             target.loader.open()
             target.listen(file_input)
             if target.verification is not None and (report := target.verification.report) is not None:
