@@ -4,6 +4,7 @@ While the reader is busy, with a commit for instance, a pipe takes nothing: it h
 waits for it asks Stripe nothing meanwhile, and what its limits would have let through is lost. So a thread waits.
 """
 
+import select
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ class BackgroundOutput:
         self._waiting: deque[bytes] = deque()
         self._size = 0  # of what is not written
         self._ends = False
-        self._failure: OSError | None = None
+        self._failure: OSError | ValueError | None = None
         self._thread = threading.Thread(target=self._work, name="output", daemon=True)
         self._thread.start()
 
@@ -38,7 +39,7 @@ class BackgroundOutput:
         """Have bytes written; wait only while too many others are waiting.
 
         Raises:
-            OSError: They cannot be, or others before them could not.
+            OSError, ValueError: They cannot be, or others before them could not.
         """
         with self._changed:
             while self._size >= _MOST_BYTES and self._failure is None:
@@ -57,7 +58,7 @@ class BackgroundOutput:
         """Wait until all is written.
 
         Raises:
-            OSError: It cannot be.
+            OSError, ValueError: It cannot be.
         """
         with self._changed:
             self._ends = True
@@ -69,10 +70,8 @@ class BackgroundOutput:
     def _work(self) -> None:
         while piece := self._next_piece():
             try:
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[self._raw.write(rest) :]
-            except OSError as error:
+                self._write(piece)
+            except (OSError, ValueError) as error:  # the latter if somebody has closed it
                 with self._changed:
                     self._failure = error
                     self._waiting.clear()
@@ -81,6 +80,15 @@ class BackgroundOutput:
             with self._changed:
                 self._size -= len(piece)
                 self._changed.notify()
+
+    def _write(self, piece: bytes) -> None:
+        rest = memoryview(piece)
+        while rest:
+            written = self._raw.write(rest)
+            if written is None:  # the pipe does not block, and is full
+                select.select((), (self._raw,), ())
+            else:
+                rest = rest[written:]
 
     def _next_piece(self) -> bytes:
         """Wait for something to write; empty at the end."""
@@ -100,13 +108,13 @@ def in_background(output: IO[bytes]) -> Iterator[BackgroundOutput]:
     """Write to an output in the background; at the end, wait until all is written.
 
     Raises:
-        OSError: It cannot be, and nothing else has gone wrong.
+        OSError, ValueError: It cannot be, and nothing else has gone wrong.
     """
     background = BackgroundOutput(output)
     try:
         yield background
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             background.finish()
         raise
     background.finish()

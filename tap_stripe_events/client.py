@@ -1,9 +1,9 @@
 """The tap's only way to Stripe: GET requests within a budget, several in flight, tried again when that helps.
 
-The only module with threads; `transport` has the connections. The main thread submits requests and takes answers; the
-worker threads share the budget and Stripe's clock, each guarded. A worker that must wait for a retry holds its place in
-flight, so a struggling Stripe is asked less. Workers are daemons: a run that ends, by a failure or a signal,
-waits for no answer.
+The only module with threads, but for the one that writes the output; `transport` has the connections. The main thread
+submits requests and takes answers; the worker threads share the budget and Stripe's clock, each guarded. A worker that
+must wait for a retry holds its place in flight, so a struggling Stripe is asked less. Workers are daemons: a run that
+ends, by a failure or a signal, waits for no answer.
 
 Odd: a worker leaves a good answer unread, and it is read when it is taken. Python reads one at a time in any case, and
 what is read while others wait has left the processor's cache by the time it is used, which costs a fifth of the run.

@@ -113,6 +113,30 @@ def test_what_went_wrong_before_is_what_is_told_and_what_was_written_arrives(
         assert b"".join(found) == LINE * 20
 
 
+def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    source, output = pipe
+    os.set_blocking(output.fileno(), False)
+    thread, found = read_after(source, output, 0.3)
+    used = time.process_time()
+    write(output, 100)
+    assert time.process_time() - used < 0.2
+    output.close()
+    thread.join()
+    assert b"".join(found) == LINE * 100
+
+
+def test_an_output_that_somebody_has_closed_is_told_of(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    _, output = pipe
+    with pytest.raises(ValueError, match="closed file"):
+        write_to_closed(output)
+
+
+def write_to_closed(output: IO[bytes]) -> None:
+    with in_background(output) as background:
+        output.close()
+        background.write(LINE)
+
+
 def test_what_the_output_held_back_comes_first(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     source, output = pipe
     output.write(b"first\n")
