@@ -64,6 +64,7 @@ def delete_source(account: Account, path: Mapping[str, str], _params: Params) ->
         account.change(customer, {"default_source": None})
     if source.object == "source":
         account.announce(source, "deleted")
+        source.facts.pop("test_clock", None)  # that was its customer's
         account.change(source, {"customer": None, "status": "consumed"}, verb=None)
     else:
         take_owned(account, source)

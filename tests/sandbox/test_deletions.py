@@ -246,6 +246,19 @@ def test_a_detached_source_stays_but_never_can_be_retrieved_as_a_payment_method(
     assert truth(http, "payment_method", "source") == [("payment_method", source), ("source", source)]
 
 
+def test_a_source_that_was_let_go_outlives_the_test_clock_of_whose_it_was(http: Http, sandbox: Sandbox) -> None:
+    clock = ok(http.post("/v1/test_helpers/test_clocks", {"frozen_time": NOW}))["id"]
+    customer = ok(http.post("/v1/customers", {"test_clock": clock}))["id"]
+    gone_with_it, let_go = (
+        sandbox.run(lambda: sandbox.account.create("source", {"type": "sepa_debit", "customer": customer}).key)
+        for _ in range(2)
+    )
+    delete(http, f"/v1/customers/{customer}/sources/{let_go}")
+    delete(http, f"/v1/test_helpers/test_clocks/{clock}")
+    assert gone(http, f"/v1/sources/{gone_with_it}")
+    assert ok(http.get(f"/v1/sources/{let_go}"))["status"] == "consumed"
+
+
 def test_a_deleted_test_clock_takes_all_of_its_customers_without_a_word(http: Http, sandbox: Sandbox) -> None:
     clock = ok(http.post("/v1/test_helpers/test_clocks", {"frozen_time": NOW}))["id"]
     customer = ok(http.post("/v1/customers", {"test_clock": clock, "payment_method": "pm_card_visa"}))["id"]
