@@ -175,7 +175,9 @@ class StripeClient:
         self._budget = Budget(per_second=requests_per_second, per_endpoint_second=endpoint_requests_per_second)
         self._budget_lock = threading.Lock()
         self._closed = threading.Event()
-        self._answers: queue.SimpleQueue[Answer | _Arrived | TapError] = queue.SimpleQueue()
+        # No `SimpleQueue`, as that of the workers: after a signal whose handler takes longer than is left of the
+        # timeout, that waits for ever (CPython 3.11), and a run that was told to stop would go on waiting.
+        self._answers: queue.Queue[Answer | _Arrived | TapError] = queue.Queue()
         self._requests: queue.SimpleQueue[_Sending | None] = queue.SimpleQueue()
         self._transport = Transport(
             self.api_url,

@@ -293,3 +293,21 @@ def test_a_run_that_ends_waits_for_no_answer() -> None:
 )
 def test_a_body_that_may_hold_a_secret_is_searched(body: bytes) -> None:
     assert may_hold_secrets(body)
+
+
+def test_a_signal_that_comes_while_nothing_is_on_its_way_ends_the_wait_for_answers() -> None:
+    """`queue.SimpleQueue` waits for ever after a signal whose handler outlasts the rest of its timeout."""
+    program = """if True:
+        import signal
+        import time
+        from tap_stripe_events.client import StripeClient
+        stripe = StripeClient(
+            api_key="sk_test_1", api_url="http://127.0.0.1:1", api_version="v",
+            requests_per_second=50, endpoint_requests_per_second=50, max_concurrent_requests=4,
+        )
+        signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.2))
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert stripe.take(0.1) is None
+    """
+    done = subprocess.run([sys.executable, "-c", program], timeout=TAKE_SECONDS, check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
