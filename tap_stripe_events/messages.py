@@ -1,4 +1,4 @@
-"""Writing Singer messages: each encoded once, straight to stdout's buffer, flushed where a reader can use it."""
+"""Writing Singer messages: each encoded once, handed on where a reader can use it."""
 
 import sys
 from collections.abc import Iterable, Iterator

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -111,6 +112,12 @@ def test_what_went_wrong_before_is_what_is_told_and_what_was_written_arrives(
         output.close()
         thread.join()
         assert b"".join(found) == LINE * 20
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_told_of() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as output, pytest.raises(OSError, match="No space left"):
+        write(output, 1)
 
 
 def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
