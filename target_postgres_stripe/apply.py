@@ -215,18 +215,14 @@ class Statements(Fragments):
     # Sweeps.
 
     def note_known(self) -> str:
-        """Remember the staged sightings that are of a live row of the same hash; return their positions as an array."""
+        """Remember the staged sightings that are of a live row of the same hash; return the others' positions."""
         known = 't."_sdc_hash" = s."_sdc_hash" AND t."_sdc_deleted_at" IS NULL'
         found = f"SELECT CASE WHEN {known} THEN {self._says_seen} END FROM {self._table} AS t WHERE {self._same_key()}"
         return (
             f"WITH looked_up AS MATERIALIZED (SELECT s.*, ({found}) AS is_marked FROM {self._source}), "
             f"noted AS ({self._see('looked_up AS s', 'NOT is_marked')}) "
-            'SELECT array_agg("_sdc_position") FROM looked_up WHERE is_marked IS NOT NULL'
+            'SELECT array_agg("_sdc_position") FROM looked_up WHERE is_marked IS NULL'
         )
-
-    def has_rows(self) -> str:
-        """Whether the table has any."""
-        return f"SELECT EXISTS (SELECT FROM {self._table})"
 
     def renew_hashes(self) -> str:
         """Have rows that a sweep found unchanged recognised the next time, if their hash is of other columns."""
@@ -253,31 +249,38 @@ class Statements(Fragments):
         newest = "greatest(k.version, EXCLUDED.version), greatest(k.as_of, EXCLUDED.as_of)"
         return (
             f"INSERT INTO {self._own('_sweep_seen')} AS k (stream, key, version, as_of) "
-            f'SELECT {self._stream}, {self._key_json("s")}, s."_sdc_table_version", s."_sdc_as_of" FROM {source} '
+            f'SELECT {self._stream}, {self._key_text("s")}, s."_sdc_table_version", s."_sdc_as_of" FROM {source} '
             f"WHERE {condition} ON CONFLICT (stream, key) DO UPDATE SET (version, as_of) = ({newest}) "
             f"WHERE (k.version, k.as_of) IS DISTINCT FROM ({newest})"
         )
 
-    def finish_sweep(self, sweep: Sweep) -> list[str]:
-        """End a sweep.
+    def count_absent(self, sweep: Sweep) -> str:
+        """Count the rows that ``delete_absent`` would delete: mostly none, and then this was the only look at them."""
+        lives = "" if self.hard_delete else 't."_sdc_deleted_at" IS NULL AND '
+        return f"SELECT count(*) FROM {self._table} AS t WHERE {lives}{self._unseen(sweep)}"
 
-        Rows it did not bring, and that nothing newer than its start has touched, are gone as of its start. A sweep that
-        was finished before is left alone: its sightings are forgotten, so it could no longer tell.
+    def delete_absent(self, sweep: Sweep) -> str:
+        """Delete the rows that a sweep did not bring.
+
+        They are gone as of its start, unless something newer has touched them. A sweep that was finished before is left
+        alone: its sightings are forgotten, so it could no longer tell.
         """
-        unfinished = self._sweep_is_unfinished(sweep)
-        absent = f"{self._absent_from_sweep(sweep)} AND {unfinished}"
-        return [
-            self._gone(f"{self._table} AS t", "", absent, sweep.start),
-            self._forget_sightings(sweep),
-            self._raise_floor(sweep, unfinished),
-        ]
+        return self._gone(f"{self._table} AS t", "", self._unseen(sweep), sweep.start)
+
+    def _unseen(self, sweep: Sweep) -> str:
+        return f"{self._absent_from_sweep(sweep)} AND {self._sweep_is_unfinished(sweep)}"
+
+    def finish_sweep(self, sweep: Sweep) -> list[str]:
+        """End a sweep, after its absent rows were deleted."""
+        return [self._forget_sightings(sweep), self._raise_floor(sweep)]
 
     def _forget_sightings(self, sweep: Sweep) -> str:
-        whose = "" if sweep.account is None else f" AND key->>0 = {literal(sweep.account)}"
+        whose = "" if sweep.account is None else f" AND key::jsonb->>0 = {literal(sweep.account)}"
         seen = self._own("_sweep_seen")
         return f"DELETE FROM {seen} WHERE stream = {self._stream} AND version <= {sweep.version}{whose}"
 
-    def _raise_floor(self, sweep: Sweep, unfinished: str) -> str:
+    def _raise_floor(self, sweep: Sweep) -> str:
+        unfinished = self._sweep_is_unfinished(sweep)
         if sweep.account is None:
             streams = self._own("_streams")
             return f"UPDATE {streams} SET floor = {sweep.start} WHERE stream = {self._stream} AND {unfinished}"
@@ -299,11 +302,12 @@ class Statements(Fragments):
     def take_along(self, relation: Relation, sweep: Sweep) -> str:
         """Delete the children of the rows that a sweep did not bring: they exist only as long as these.
 
-        Children that something newer than its start has touched stay. To be run before ``finish_sweep``.
+        Children that something newer than its start has touched stay. To be run before ``delete_absent``.
         """
         keys = names(self.shape.key)
-        absent = f"{self._absent_from_sweep(sweep)} AND {self._sweep_is_unfinished(sweep)}"
-        lost = f'(SELECT {keys} FROM {self._table} AS t WHERE t."_sdc_deleted_at" IS NULL AND {absent}) AS p'
+        lost = (
+            f'(SELECT {keys} FROM {self._table} AS t WHERE t."_sdc_deleted_at" IS NULL AND {self._unseen(sweep)}) AS p'
+        )
         reference = " AND ".join(
             f"t.{quoted(column)} = p.{quoted(key.name)}"
             for column, key in zip(relation.parent_columns, self.shape.key, strict=True)

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 from target_postgres_stripe.rows import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from target_postgres_stripe.rows import Row
+    from target_postgres_stripe.columns import TableShape
+    from target_postgres_stripe.rows import Row, Sighting
+
+    Whole = Callable[[Sequence[Row | Sighting]], tuple[TableShape, Sequence[Row]]]
+    """Reads sightings whole: the rows, and the shape that they need."""
 
 
 class Batch:
@@ -25,30 +29,31 @@ class Batch:
     """
 
     def __init__(self) -> None:
-        self._rounds: list[dict[tuple[str, ...] | int, Row]] = []
-        self._rounds_of_key: dict[tuple[str, ...], int] = {}
+        self._rounds: list[dict[tuple[str, ...] | int, Row | Sighting]] = [{}]
+        self._rounds_of_key: dict[tuple[str, ...] | int, int] = {}
         self.rows = 0
         self.bytes = 0
         self._last_segment = -1
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row | Sighting) -> None:
         """Add the row that arrived last."""
         self.rows += 1
-        self.bytes += len(row.line)
+        self.bytes += row.size
         self._last_segment = row.segment
-        if not row.key:
-            self._round(0)[self.rows] = row
+        key = row.key or self.rows
+        if self._rounds[0].setdefault(key, row) is row:
             return
-        last = self._rounds_of_key.get(row.key, 0)
-        earlier = self._round(last).get(row.key)
-        if earlier is not None and not replaces(earlier, row):
+        last = self._rounds_of_key.get(key, 0)
+        if not replaces(self._rounds[last][key], row):
             last += 1
-            self._rounds_of_key[row.key] = last
-        self._round(last)[row.key] = row
+            self._rounds_of_key[key] = last
+            if last == len(self._rounds):
+                self._rounds.append({})
+        self._rounds[last][key] = row
 
-    def rounds(self) -> Iterator[list[Row]]:
+    def rounds(self) -> Iterator[list[Row | Sighting]]:
         """The rows to apply together, first round first."""
-        return (list(rows.values()) for rows in self._rounds)
+        return (list(rows.values()) for rows in self._rounds if rows)
 
     def split(self, segment: int) -> tuple[Batch, Batch]:
         """The rows that arrived before STATE number ``segment``, and the others."""
@@ -60,13 +65,8 @@ class Batch:
                 (before if row.segment < segment else after).add(row)
         return before, after
 
-    def _round(self, number: int) -> dict[tuple[str, ...] | int, Row]:
-        if number == len(self._rounds):
-            self._rounds.append({})
-        return self._rounds[number]
 
-
-def replaces(earlier: Row, later: Row) -> bool:
+def replaces(earlier: Row | Sighting, later: Row | Sighting) -> bool:
     """Whether storing only ``later`` has the same outcome as storing ``earlier`` and then ``later``.
 
     Not across a STATE, since what precedes it may have to be committed alone; and not where a sweep brought one of

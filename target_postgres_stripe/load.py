@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from target_postgres_stripe.batch import Batch
+    from target_postgres_stripe.batch import Batch, Whole
     from target_postgres_stripe.columns import TableShape
     from target_postgres_stripe.fragments import Sweep
-    from target_postgres_stripe.rows import Row
+    from target_postgres_stripe.rows import Row, Sighting
 
 DELETED_FROM_STAGE_MAX = 5000
 """How many rows are deleted from a staging table until it is truncated: seldom, for a tap that follows for days."""
@@ -79,6 +79,8 @@ class Loader:
         self._counting = CountingRounds()
         # The streams whose last rows were mostly as stored already.
         self._mostly_same: dict[str, bool] = {}
+        # The tables that had rows when the session began.
+        self._filled: frozenset[str] = frozenset()
         self.tally = Tally()
         # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
         self._owns: dict[str, tuple[str, ...]] = {}
@@ -151,18 +153,26 @@ class Loader:
             for relation in self._relations_of_child(shape):
                 self._ensure_index(connection, relation)
 
-    def stage(self, shape: TableShape, batch: Batch) -> None:
+    def expects_the_same(self, shape: TableShape) -> bool:
+        """Whether what a sweep brings is likely to be as stored: what came last was, or the table had rows before."""
+        return shape.ordered and self._mostly_same.get(shape.stream, shape.table in self._filled)
+
+    def stage(self, shape: TableShape, batch: Batch, whole: Whole | None = None) -> None:
         """Store rows in the open transaction.
 
+        Args:
+            shape: Their stream.
+            batch: The rows.
+            whole: Reads sightings whole; not needed where there are none.
+
         Raises:
-            RecordRefusedError: Postgres cannot store one of them. The transaction is spoilt.
+            MissingKeyError, RecordRefusedError: One of them cannot be stored. The transaction is spoilt.
         """
         self.ensure(shape)
         if batch.rows:
             self._counting.touch([shape.stream])
-        with failures():
-            for rows in batch.rounds():
-                self._apply_round(self._begin(), shape, rows)
+        for rows in batch.rounds():
+            shape = self._apply_round(shape, rows, whole)
 
     def tied(self, shape: TableShape, rows: Sequence[Row]) -> frozenset[tuple[str, ...]]:
         """Return the keys of the rows that are as of the very moment of what is stored, or was deleted.
@@ -184,17 +194,13 @@ class Loader:
         with failures():
             connection = self._begin()
             if shape.ordered:
-                part = status.Part(shape.stream, sweep.account or "")
-                bookmark = self._progress.get(part, status.NO_PROGRESS).bookmark
-                if status.is_kept_by_events(bookmark) and not status.announces_losses(bookmark):
-                    self._note_repairs(connection, [part], drift_statements(statements).note_absent(sweep))
-                for relation in self._owned_by(shape):
-                    self._counting.touch([relation.child.stream])
-                    if self._delete(connection, relation.child, statements.take_along(relation, sweep)):
-                        self._take_along_too(connection, relation.child)
-                absent, *rest = statements.finish_sweep(sweep)
-                self._delete(connection, shape, absent)
-                for statement in rest:
+                # Sightings come and go too fast for the planner's statistics: it would look each row up among a few.
+                connection.execute("SET LOCAL enable_nestloop = off")
+                found = connection.execute(statements.count_absent(sweep)).fetchone()
+                connection.execute("SET LOCAL enable_nestloop = DEFAULT")
+                if found and found[0]:
+                    self._delete_absent(connection, statements, sweep)
+                for statement in statements.finish_sweep(sweep):
                     connection.execute(statement)
             else:
                 self._delete(connection, shape, statements.activate_version(sweep))
@@ -280,9 +286,24 @@ class Loader:
 
     # Parts.
 
+    def _delete_absent(self, connection: psycopg.Connection[Any], statements: Statements, sweep: Sweep) -> None:
+        """Delete the rows that a sweep did not bring, with those that exist only as long as they do."""
+        shape = statements.shape
+        part = status.Part(shape.stream, sweep.account or "")
+        bookmark = self._progress.get(part, status.NO_PROGRESS).bookmark
+        if status.is_kept_by_events(bookmark) and not status.announces_losses(bookmark):
+            self._note_repairs(connection, [part], drift_statements(statements).note_absent(sweep))
+        for relation in self._owned_by(shape):
+            self._counting.touch([relation.child.stream])
+            if self._delete(connection, relation.child, statements.take_along(relation, sweep)):
+                self._take_along_too(connection, relation.child)
+        self._delete(connection, shape, statements.delete_absent(sweep))
+
     def _connection(self) -> psycopg.Connection[Any]:
         if self._session is None:
             self._session = self._connect()
+            self._filled = tables.filled_tables(self._session, self._schema)
+            self._session.rollback()  # it only read
         return self._session
 
     def _begin(self) -> psycopg.Connection[Any]:
@@ -392,27 +413,28 @@ class Loader:
             stages[of_sightings] = statements
         return stages[of_sightings]
 
-    def _apply_round(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> None:
-        """Apply rows of distinct keys."""
-        if not shape.ordered:
-            self._apply_staged(connection, shape, rows)
-            return
-        mostly_same = self._expects_the_same(connection, shape, rows)
-        unknown = self._unknown(connection, shape, rows) if mostly_same else rows
+    def _apply_round(self, shape: TableShape, rows: Sequence[Row | Sighting], whole: Whole | None) -> TableShape:
+        """Apply rows of distinct keys; return their stream's shape, which a value may have made wider."""
+        mostly_same = self._are_likely_the_same(shape, rows)
+        with failures():
+            unknown = self._unknown(self._begin(), shape, rows) if mostly_same else rows
         self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - len(unknown))
-        written = self._apply_staged(connection, shape, unknown, mostly_same=mostly_same) if unknown else 0
+        read = cast("Sequence[Row]", unknown)
+        if whole is not None:
+            shape, read = whole(unknown)
+            self.ensure(shape)
+        with failures():
+            written = self._apply_staged(self._begin(), shape, read, mostly_same=mostly_same) if read else 0
         self._mostly_same[shape.stream] = 2 * written < len(rows)
+        return shape
 
-    def _expects_the_same(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> bool:
-        """Whether most rows are likely to be as stored: the last ones were, or a table that has rows is listed."""
-        if shape.stream in self._mostly_same:
-            return self._mostly_same[shape.stream]
-        if all(row.version is None for row in rows):
-            return False
-        found = connection.execute(self._statements(shape).has_rows()).fetchone()
-        return bool(found and found[0])
+    def _are_likely_the_same(self, shape: TableShape, rows: Sequence[Row | Sighting]) -> bool:
+        is_told = shape.stream in self._mostly_same or any(row.version is not None for row in rows)
+        return is_told and self.expects_the_same(shape)
 
-    def _unknown(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> Sequence[Row]:
+    def _unknown(
+        self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row | Sighting]
+    ) -> Sequence[Row | Sighting]:
         """Of rows of distinct keys, those of which more is to be done than to note that a sweep has seen them.
 
         The others are recognised by their keys and hashes, and are not sent at all.
@@ -424,8 +446,8 @@ class Loader:
         copy_sightings(connection, statements.copy(), shape, sighted)
         found = connection.execute(statements.note_known()).fetchone()
         self._empty(connection, statements, len(sighted))
-        known = {sighted[position].key for position in (found and found[0]) or ()}
-        return [row for row in rows if row.key not in known]
+        unknown = {sighted[position].key for position in (found and found[0]) or ()}
+        return [row for row in rows if not row.is_sighting or row.key in unknown]
 
     def _apply_staged(
         self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row], *, mostly_same: bool = False

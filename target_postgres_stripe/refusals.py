@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from target_postgres_stripe.columns import TableShape
-    from target_postgres_stripe.rows import Row
+    from target_postgres_stripe.rows import Row, Sighting
 
 LIMIT_ERRORS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex, psycopg.errors.TooManyColumns)
 """Something is too large or too deeply nested; to psycopg they are kin to a lost connection."""
@@ -68,7 +68,9 @@ def may_quote(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith("P0")
 
 
-def refused(error: psycopg.Error, shape: TableShape, rows: Sequence[Row]) -> RecordRefusedError | DatabaseRefusedError:
+def refused(
+    error: psycopg.Error, shape: TableShape, rows: Sequence[Row | Sighting]
+) -> RecordRefusedError | DatabaseRefusedError:
     """Which record and column a failed COPY is about; Postgres says ``COPY stage, line 3, column amount: "value"``."""
     # Not the words: they are in the server's language.
     found = re.search(r"COPY [^,]+, \S+ (\d+)(?:, \S+ (.*?))?(?::|$)", error.diag.context or "", re.DOTALL)

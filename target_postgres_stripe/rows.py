@@ -12,7 +12,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
@@ -70,6 +70,9 @@ PYTHON_TYPES: dict[ColumnType, Any] = {
 }
 
 
+HASHED = "the record's JSON"
+"""What hashes are of; they are renewed where it was something else."""
+
 CHILDREN_TYPE: Any = dict[str, list[str]] | None
 NO_LISTS: frozenset[str] = frozenset()
 
@@ -101,6 +104,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lists: frozenset[str]
 
     @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.line)
+
+    @property
     def is_sighting(self) -> bool:
         """Whether a sweep brought it and it says nothing but its values."""
         return self.version is not None and not (self.deleted or self.lists or self.fills_gap)
@@ -117,6 +125,42 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return (
             self.as_of is not None and self.as_of.startswith(GAP_FILLER_DAY) and same_moment(self.as_of) == GAP_FILLER
         )
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A record of a sweep that most likely is as it is stored: of it, only what it is recognised by was read.
+
+    Attributes:
+        source: The record's JSON, to read it whole if it is not.
+        digest: What the row is recognised by.
+        extracted_at: The message's ``time_extracted``.
+        sequence: Milliseconds since the epoch at which it was read.
+    """
+
+    source: msgspec.Raw
+    digest: int
+    extracted_at: str | None
+    sequence: int
+    # As of a row, which see.
+    key: tuple[str, ...]
+    record: int
+    segment: int
+    as_of: str
+    version: int
+    deleted: ClassVar[bool] = False
+    fills_gap: ClassVar[bool] = False
+    lists: ClassVar[frozenset[str]] = NO_LISTS
+    is_sighting: ClassVar[bool] = True
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.source)
+
+    def sighting(self, position: int) -> bytes:
+        """The line by which it is recognised, as a row's."""
+        key = "\t".join(self.key)  # without anything that needs an escape, as the as-of
+        return f"{self.as_of}\t{self.version}\t{self.digest}\t{key}\t{position}\n".encode()
 
 
 class WrongValueError(Exception):
@@ -154,16 +198,53 @@ class RowReader:
         self._shape = shape
         self._fields = fields_function([column.type for column in shape.columns])
         self._added_fields = fields_function([column.type for column in ADDED_COLUMNS])
-        columns = repr([(column.name, column.type) for column in shape.columns]).encode()
+        columns = repr((HASHED, [(column.name, column.type) for column in shape.columns])).encode()
         self._hash_of_columns = int.from_bytes(blake2b(columns, digest_size=1).digest(), signed=True) << HASH_BITS
         self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)
         self._decoder = record_decoder(shape, forbid_unknown_fields=True)
+        self._sighting_decoder = sighting_decoder(shape)
         self._ignores_unknown = False
+
+    @property
+    def ignores_unknown_fields(self) -> bool:
+        """Whether it does."""
+        return self._ignores_unknown
 
     def ignore_unknown_fields(self) -> None:
         """From now on, take records with fields that the schema lacks, and leave those out."""
         self._ignores_unknown = True
         self._decoder = record_decoder(self._shape, forbid_unknown_fields=False)
+
+    def sight(
+        self, record: msgspec.Raw, *, number: int, segment: int, version: int, extracted_at: str | None, sequence: int
+    ) -> Sighting | None:
+        """Of a record that a sweep brought, read what it is recognised by; the arguments are those of ``read``.
+
+        Returns:
+            None if it says more than its values, or is not as plain as nearly all are: it is to be read whole.
+        """
+        if self._sighting_decoder is None:
+            return None
+        try:
+            *key, as_of, deleted_at, children = msgspec.structs.astuple(self._sighting_decoder.decode(record))
+        except msgspec.ValidationError:
+            return None
+        if deleted_at is not None or children or as_of.startswith(GAP_FILLER_DAY) or is_long(key):
+            return None
+        texts = as_of.join(key) + as_of
+        if "\\" in texts or not texts.isprintable():
+            return None
+        return Sighting(
+            source=record,
+            digest=self._hash(bytes(record), as_of),
+            extracted_at=extracted_at,
+            sequence=sequence,
+            key=tuple(key),
+            record=number,
+            segment=segment,
+            as_of=as_of,
+            version=version,
+        )
 
     def read(
         self,
@@ -194,19 +275,19 @@ class RowReader:
         as_of, deleted_at, children = values[-3:]
         if as_of is None and self._shape.ordered:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
-        plain = is_plain(bytes(record)) and (extracted_at is None or extracted_at.isprintable())
+        source = bytes(record)
+        plain = is_plain(source) and (extracted_at is None or extracted_at.isprintable())
         null = NULL if plain else NULL_TO_ESCAPE
         line = plain_line if plain else escaped_line
         try:
             fields = self._fields(values, null)
-            own = line(fields)
-            digest = self._hash(own) if self._shape.ordered else None
+            digest = self._hash(source, as_of) if as_of is not None and self._shape.ordered else None
             added = self._added_fields((as_of, version, digest, deleted_at, extracted_at, sequence), null)
         except NotAMomentError as error:
             raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
         added.append(null if children is None else msgspec.json.encode(children))
         return Row(
-            line=line(added)[:-1] + b"\t" + own,
+            line=line(added)[:-1] + b"\t" + line(fields),
             key=self._key([None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]),
             record=number,
             segment=segment,
@@ -216,9 +297,14 @@ class RowReader:
             lists=frozenset(children) if children else NO_LISTS,
         )
 
-    def _hash(self, own: bytes) -> int:
-        """What the row's values are recognised by, as it fits a ``bigint``."""
-        return self._hash_of_columns | int.from_bytes(blake2b(own, digest_size=HASH_BITS // 8).digest())
+    def _hash(self, record: bytes, as_of: str) -> int:
+        """What the row is recognised by, as it fits a ``bigint``: the record's JSON save its as-of, which must be last.
+
+        Where it is not, this is never the same again, and the row is compared value by value.
+        """
+        end = f',"{AS_OF.property}":"{as_of}"}}'.encode()
+        values = record.removesuffix(end)
+        return self._hash_of_columns | int.from_bytes(blake2b(values, digest_size=HASH_BITS // 8).digest())
 
     def _key(self, parts: Sequence[str | None]) -> tuple[str, ...]:
         """A key of its values.
@@ -291,6 +377,24 @@ def record_decoder(shape: TableShape, *, forbid_unknown_fields: bool) -> msgspec
         struct = msgspec.defstruct(
             "Record", fields, rename=names, forbid_unknown_fields=forbid_unknown_fields, gc=False
         )
+    except ValueError:
+        return None
+    return msgspec.json.Decoder(struct)
+
+
+def sighting_decoder(shape: TableShape) -> msgspec.json.Decoder[Any] | None:
+    """The decoder of what a record is recognised by: its key, then as-of, deleted-at and the children's lists.
+
+    None for a stream without an as-of, and for keys whose texts may differ though they are equal.
+    """
+    if not shape.ordered or any(column.type is not ColumnType.TEXT for column in shape.key):
+        return None
+    fields: list[tuple[str, Any, Any]] = [(f"f{place}", str, msgspec.NODEFAULT) for place in range(len(shape.key))]
+    names = {f"f{place}": column.property for place, column in enumerate(shape.key)}
+    names |= {"as_of": AS_OF.property, "deleted_at": DELETED_AT.property, "children": CHILDREN_PROPERTY}
+    fields += [("as_of", str, msgspec.NODEFAULT), ("deleted_at", str | None, None), ("children", CHILDREN_TYPE, None)]
+    try:
+        struct = msgspec.defstruct("Sighted", fields, rename=names, gc=False)
     except ValueError:
         return None
     return msgspec.json.Decoder(struct)

@@ -6,6 +6,7 @@ rows of all streams go into one transaction.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from singer_sdk.sinks import BatchSink
 from target_postgres_stripe.batch import Batch
 from target_postgres_stripe.columns import Column, ColumnType, table_shape
 from target_postgres_stripe.errors import MissingKeyError, RecordRefusedError
-from target_postgres_stripe.rows import NullKeyError, RowReader, UnknownFieldsError, WrongValueError
+from target_postgres_stripe.rows import NullKeyError, RowReader, Sighting, UnknownFieldsError, WrongValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import msgspec
 
+    from target_postgres_stripe.columns import TableShape
     from target_postgres_stripe.rows import Row
 
 
@@ -31,6 +33,7 @@ class PostgresSink(BatchSink):
     Attributes:
         shape: The stream as a table.
         batch: The rows.
+        expects_the_same: Whether what a sweep brings is most likely as it is stored, and need not be read whole.
     """
 
     def __init__(
@@ -41,6 +44,9 @@ class PostgresSink(BatchSink):
             stream_name, self.original_schema, key_properties, metadata=self.include_sdc_metadata_properties
         )
         self.batch = Batch()
+        self.expects_the_same = False
+        # Rows are read by the thread that adds them, sightings of which more is wanted by the one that stores them.
+        self._adapting = threading.Lock()
         self._reader = RowReader(self.shape)
         self._records = 0
         self._replaced = 0
@@ -75,43 +81,90 @@ class PostgresSink(BatchSink):
         self._records += 1
         if replaced:
             self._count_replaced(replaced)
-        row = self._read(record, version=version, extracted_at=extracted_at, segment=segment)
+        number, sequence = self._records, time.time_ns() // 1_000_000
+        row: Row | Sighting | None = None
+        if self.expects_the_same and version is not None:
+            row = self._reader.sight(
+                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
+            )
+        if row is None:
+            row = self._read(
+                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
+            )
         self.batch.add(row)
-        return len(row.line)
+        return row.size
 
-    def _read(self, record: msgspec.Raw, *, version: int | None, extracted_at: str | None, segment: int) -> Row:
+    def whole(self, rows: Sequence[Row | Sighting]) -> tuple[TableShape, list[Row]]:
+        """Read the records of sightings; return the shape that the rows need, which may be a wider one, and the rows.
+
+        Raises:
+            MissingKeyError, RecordRefusedError: One cannot be stored.
+        """
+        read = [
+            self._read(
+                row.source,
+                number=row.record,
+                segment=row.segment,
+                version=row.version,
+                extracted_at=row.extracted_at,
+                sequence=row.sequence,
+            )
+            if isinstance(row, Sighting)
+            else row
+            for row in rows
+        ]
+        return self.shape, read
+
+    def _read(
+        self,
+        record: msgspec.Raw,
+        *,
+        number: int,
+        segment: int,
+        version: int | None,
+        extracted_at: str | None,
+        sequence: int,
+    ) -> Row:
+        reader = self._reader
         try:
-            return self._reader.read(
-                record,
-                number=self._records,
-                segment=segment,
-                version=version,
-                extracted_at=extracted_at,
-                sequence=time.time_ns() // 1_000_000,
+            return reader.read(
+                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
             )
         except UnknownFieldsError as unknown:
-            self.logger.warning(
-                "Fields %s are not in the schema of stream '%s' and are left out (said once a stream).",
-                ", ".join(unknown.names),
-                self.stream_name,
-            )
-            self._reader.ignore_unknown_fields()
+            self._ignore_unknown_fields(reader, unknown.names)
         except NullKeyError as wrong:
             raise MissingKeyError(
-                stream=self.stream_name, record=self._records, columns=[wrong.column], segment=segment
+                stream=self.stream_name, record=number, columns=[wrong.column], segment=segment
             ) from None
         except WrongValueError as wrong:
             if not wrong.too_big:
                 problem = f"field {wrong.column!r} is not {wrong.expected}"
                 raise RecordRefusedError(
-                    stream=self.stream_name, record=self._records, problem=problem, segment=segment
+                    stream=self.stream_name, record=number, problem=problem, segment=segment
                 ) from None
-            self._widen(wrong.column)
-        return self._read(record, version=version, extracted_at=extracted_at, segment=segment)
+            self._widen(reader, wrong.column)
+        return self._read(
+            record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
+        )
 
-    def _widen(self, name: str) -> None:
+    def _ignore_unknown_fields(self, reader: RowReader, names: Sequence[str]) -> None:
+        with self._adapting:
+            if reader.ignores_unknown_fields:
+                return  # the other thread has just met some
+            self.logger.warning(
+                "Fields %s are not in the schema of stream '%s' and are left out (said once a stream).",
+                ", ".join(names),
+                self.stream_name,
+            )
+            reader.ignore_unknown_fields()
+
+    def _widen(self, reader: RowReader, name: str) -> None:
         """Make the column of a property ``numeric``. Rows that were read before fit it too."""
+        with self._adapting:
+            if reader is self._reader:  # else the other thread has just widened one
+                self._widen_alone(name)
 
+    def _widen_alone(self, name: str) -> None:
         def widened(columns: tuple[Column, ...]) -> tuple[Column, ...]:
             return tuple(replace(c, type=ColumnType.NUMERIC) if c.property == name else c for c in columns)
 
@@ -136,7 +189,9 @@ class PostgresSink(BatchSink):
         Args:
             context: ``loader`` and ``batch``, since what is stored now may be less than what is pending.
         """
-        context["loader"].stage(self.shape, context["batch"])
+        loader = context["loader"]
+        loader.stage(self.shape, context["batch"], self.whole)
+        self.expects_the_same = loader.expects_the_same(self.shape)
         self.record_counter_metric.increment(context["batch"].rows)
 
     def clean_up(self) -> None:

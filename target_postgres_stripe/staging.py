@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from target_postgres_stripe.columns import TableShape
-    from target_postgres_stripe.rows import Row
+    from target_postgres_stripe.rows import Row, Sighting
 
 COPY_CHUNK_BYTES = 256 * 1024
 
@@ -32,7 +32,9 @@ def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableS
     _copy(connection, statement, shape, rows, [row.line for row in rows])
 
 
-def copy_sightings(connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row]) -> None:
+def copy_sightings(
+    connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row | Sighting]
+) -> None:
     """Fill a staging table with what rows are recognised by, and their positions from 0; raises the same."""
     _copy(connection, statement, shape, rows, [row.sighting(position) for position, row in enumerate(rows)])
 
@@ -41,7 +43,7 @@ def _copy(
     connection: psycopg.Connection[Any],
     statement: str,
     shape: TableShape,
-    rows: Sequence[Row],
+    rows: Sequence[Row | Sighting],
     lines: Iterable[bytes],
 ) -> None:
     try:

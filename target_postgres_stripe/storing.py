@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from target_postgres_stripe.batch import Batch
     from target_postgres_stripe.columns import TableShape
+    from target_postgres_stripe.fragments import Sweep
     from target_postgres_stripe.sinks import PostgresSink
 
 
@@ -26,6 +27,9 @@ class Store(Protocol):
 
     def ensure(self, shape: TableShape) -> None:
         """Bring a stream's table to its columns."""
+
+    def activate(self, shape: TableShape, sweep: Sweep) -> None:
+        """End a sweep, or a table version."""
 
     def commit(self, state: Mapping[str, Any] | None) -> None:
         """Commit what was staged, with the STATE that covers it."""
@@ -46,11 +50,13 @@ class Job:
 
     Attributes:
         parts: Each sink, parents before their children, with rows: those that the last of the STATEs covers.
+        sweeps: What ends after these rows.
         states: The STATEs, by how many were read before each. Without any, the rows are staged, not committed.
         follows: Whether rows of another job were staged before, which are lost with this one if it fails.
     """
 
     parts: Sequence[Part]
+    sweeps: Sequence[tuple[PostgresSink, Sweep]] = ()
     states: Mapping[int, dict[str, Any]]
     follows: bool
 
@@ -68,10 +74,12 @@ class Job:
         return Job(parts=parts, states=states, follows=False)
 
     def store(self, loader: Store) -> None:
-        """Store the rows in the open transaction, and commit them together with the STATE that covers them."""
+        """Store the rows in the open transaction, end sweeps, and commit all with the STATE that covers it."""
         for sink, batch in self.parts:
             loader.ensure(sink.shape)
             sink.process_batch({"loader": loader, "batch": batch})
+        for sink, sweep in self.sweeps:
+            loader.activate(sink.shape, sweep)
         if self.states:
             loader.commit(self.state)
 

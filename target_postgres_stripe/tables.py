@@ -10,6 +10,7 @@ other.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
     "_children": ("stream text", "key jsonb", "lists jsonb NOT NULL", "PRIMARY KEY (stream, key)"),
     "_sweep_seen": (
         "stream text",
-        "key jsonb",
+        'key text COLLATE "C"',
         "version bigint NOT NULL",
         "as_of timestamptz NOT NULL",
         "PRIMARY KEY (stream, key)",
@@ -97,17 +98,19 @@ BOOKKEEPING: dict[str, tuple[str, ...]] = {
   ``child_streams``: of which child streams its records have brought complete lists; ``comments``: see comments.py.
 * ``_children``: these lists, by parent: ``{"line_item": {"as_of": "2026-...", "ids": ["il_1"]}}``.
 * ``_account_sweeps``: the floor of each account, where a stream has the rows of several.
-* ``_sweep_seen``: what an unfinished sweep saw without a change.
+* ``_sweep_seen``: what an unfinished sweep saw without a change; ``key`` is a JSON array as text.
 * ``_sweep_mended``: see drift.py.
 * ``_tombstones``: what was removed, and as of when.
 * ``_sync``, ``_sync_status``: see status.py.
 
 ``stripe_account_id`` is empty where all rows are one account's, which is the one that ``_sync`` names. Databases of
-earlier versions get the columns that they lack, so a new one must do with its default, and the keys that they should
-have.
+earlier versions get the columns that they lack, so a new one must do with its default, and the types and keys that they
+should have.
 """
 
 _KEY = "PRIMARY KEY"
+
+_CONSTRAINT = re.compile(" (?:NOT NULL|DEFAULT|PRIMARY KEY|UNIQUE)")
 
 COMMENTS = {
     "_streams": "Which stream is in which table",
@@ -209,6 +212,9 @@ def bookkeeping_changes(name: str, table: str, stored: StoredTable | None) -> li
         ]
     columns = [definition for definition in definitions if not definition.startswith(_KEY)]
     actions = [f"ADD COLUMN {column}" for column in columns if column.split()[0] not in stored.types]
+    for column, kind, *collation in (_CONSTRAINT.split(definition)[0].split() for definition in columns):
+        if stored.types.get(column, kind) != kind:
+            actions.append(f"ALTER COLUMN {column} TYPE {' '.join((kind, *collation))} USING {column}::{kind}")
     for key in (definition for definition in definitions if definition.startswith(_KEY)):
         if key != f"{_KEY} ({', '.join(stored.key)})":
             actions += [f"DROP CONSTRAINT {quoted(f'{table}_pkey')}", f"ADD {key}"]
@@ -250,6 +256,16 @@ def ensure_table(connection: psycopg.Connection[Any], schema: str, shape: TableS
     described: dict[str, str] = {} if owner is None else owner[1]
     if changes or described != dict(shape.comments):
         describe(connection, schema, shape, described)
+
+
+def filled_tables(connection: psycopg.Connection[Any], schema: str) -> frozenset[str]:
+    """The names of the tables that have rows, or had some that are not forgotten yet; does not look into them."""
+    found = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0",
+        (schema,),
+    )
+    return frozenset(name for (name,) in found)
 
 
 def table_of_stream(connection: psycopg.Connection[Any], schema: str, shape: TableShape) -> StoredTable | None:

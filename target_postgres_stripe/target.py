@@ -201,7 +201,9 @@ class TargetPostgresStripe(Target):
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
             if self.sink_exists(stream_map.stream_alias):
-                self.loader.announce(self._sink(stream_map.stream_alias).shape)
+                sink = self._sink(stream_map.stream_alias)
+                self.loader.announce(sink.shape)
+                sink.expects_the_same = self.loader.expects_the_same(sink.shape)
         self._direct.pop(message_dict["stream"], None)
 
     def _process_record_message(self, message_dict: RecordMessage) -> None:  # type: ignore[override]
@@ -305,9 +307,8 @@ class TargetPostgresStripe(Target):
         account = message_dict.get(ACCOUNT)
         if not self.config["activate_version"]:
             return
-        self._commit_covered()
-        self._stage_all()
-        self._storing.settle()
+        self._hand_over()
+        sweeps: list[tuple[PostgresSink, Sweep]] = []
         for stream_map in self.mapper.stream_maps.get(stream, ()):
             if not self.sink_exists(stream_map.stream_alias):
                 continue
@@ -320,8 +321,8 @@ class TargetPostgresStripe(Target):
                     "ACTIVATE_VERSION of stream '%s' does not say of which account the listing was; ignored.", stream
                 )
                 continue
-            self.loader.activate(sink.shape, Sweep(version=version, account=account if sink.shape.account else None))
-            self._staged = True
+            sweeps.append((sink, Sweep(version=version, account=account if sink.shape.account else None)))
+        self._stage_all(sweeps)
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> NoReturn:
         """Refuse files of records: they would go past the rule that a STATE covers what came before it."""
@@ -395,10 +396,10 @@ class TargetPostgresStripe(Target):
         self._handed_over_at = self.monotonic()
         self._storing.begin(job)
 
-    def _stage_all(self) -> None:
-        """Begin to store all pending rows in the open transaction, without a commit."""
+    def _stage_all(self, sweeps: Sequence[tuple[PostgresSink, Sweep]] = ()) -> None:
+        """Begin to store all pending rows in the open transaction, and to end sweeps, without a commit."""
         parts, later = self._split(self._segment + 1)
-        job = Job(parts=parts, states={}, follows=self._staged)
+        job = Job(parts=parts, sweeps=sweeps, states={}, follows=self._staged)
         self._keep(later)
         self._staged = True
         self._storing.begin(job)

@@ -18,7 +18,8 @@ class Load:
         self.printed = []
 
     def __call__(self, *messages, **settings):
-        return self.lines((m if isinstance(m, str) else json.dumps(m) + "\n" for m in messages), **settings)
+        encoder = json.JSONEncoder(separators=(",", ":"))  # as the tap writes them
+        return self.lines((m if isinstance(m, str) else encoder.encode(m) + "\n" for m in messages), **settings)
 
     def lines(self, lines, **settings):
         """Load lines as they come, text or bytes."""
@@ -42,7 +43,8 @@ def load(database):
 def each_expectation(request, monkeypatch):
     """Once as it is, once with the loader looking for known rows before it stores any."""
     if request.param:
-        monkeypatch.setattr(Loader, "_expects_the_same", lambda *_: True)
+        monkeypatch.setattr(Loader, "expects_the_same", lambda _, shape: shape.ordered)
+        monkeypatch.setattr(Loader, "_are_likely_the_same", lambda _, shape, __: shape.ordered)
 
 
 @pytest.fixture

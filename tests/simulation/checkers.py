@@ -155,7 +155,8 @@ def is_remembered(connection: psycopg.Connection[Any], name: str, key: Key, as_o
 def sighted(connection: psycopg.Connection[Any], name: str, key: Key) -> datetime:
     """As of when a listing has seen a row unchanged, which its own as-of does not tell."""
     found = connection.execute(
-        "SELECT greatest(floor, (SELECT as_of FROM stripe._sweep_seen s WHERE s.stream = t.stream AND s.key = %s)) "
+        "SELECT greatest(floor, "
+        "(SELECT as_of FROM stripe._sweep_seen s WHERE s.stream = t.stream AND s.key::jsonb = %s)) "
         "FROM stripe._streams t WHERE t.stream = %s",
         (Jsonb(list(key)), name),
     ).fetchone()

@@ -57,7 +57,7 @@ def test_an_account_without_any_row_left_has_none(loaded, rows):
 def test_a_listing_that_is_finished_does_not_end_that_of_another_account(loaded, rows):
     loaded(coupon("acct_a", "x", 101, version=SWEEP), coupon("acct_b", "x", 101, version=SWEEP), known())
     loaded(activate("coupon", SWEEP, "acct_a"), known())
-    assert rows("SELECT DISTINCT key->>0 FROM stripe._sweep_seen") == [("acct_b",)]
+    assert rows("SELECT DISTINCT key::jsonb->>0 FROM stripe._sweep_seen") == [("acct_b",)]
     loaded(activate("coupon", SWEEP, "acct_b"), known())
     assert rows(LIVE) == [("acct_a", "x", "x"), ("acct_b", "x", "x")]
     assert rows("SELECT * FROM stripe._sweep_seen") == []
