@@ -255,9 +255,16 @@ class Statements(Fragments):
         )
 
     def count_absent(self, sweep: Sweep) -> str:
-        """Count the rows that ``delete_absent`` would delete: mostly none, and then this was the only look at them."""
-        lives = "" if self.hard_delete else 't."_sdc_deleted_at" IS NULL AND '
-        return f"SELECT count(*) FROM {self._table} AS t WHERE {lives}{self._unseen(sweep)}"
+        """Count the rows that ``delete_absent`` would delete, mostly none, and the live ones that it would leave."""
+        lives = 't."_sdc_deleted_at" IS NULL'
+        absent = f"{self._is_older(sweep)} AND k.key IS NULL AND {self._sweep_is_unfinished(sweep)}"
+        if not self.hard_delete:
+            absent += f" AND {lives}"
+        return (
+            f"SELECT count(*) FILTER (WHERE {absent}), count(*) FILTER (WHERE {lives} AND ({absent}) IS NOT TRUE) "
+            f"FROM {self._table} AS t LEFT JOIN {self._own('_sweep_seen')} AS k ON {self._was_seen(sweep)} "
+            f"WHERE {self._in_sweep('t', sweep)}true"
+        )
 
     def delete_absent(self, sweep: Sweep) -> str:
         """Delete the rows that a sweep did not bring.

@@ -1,7 +1,8 @@
 """How many live rows each stream has, for ``_sync_status``. Off the path of a commit.
 
 Tables that were written to are counted at the end of a run, and once a minute while a tap follows: then one table in
-each silence of the tap, so that a change that comes meanwhile waits for one count at most.
+each silence of the tap, so that a change that comes meanwhile waits for one count at most. The end of a sweep looks at
+each row anyway, and counts in passing.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class CountingRounds:
     def touch(self, streams: Iterable[str]) -> None:
         """Note that the rows of streams have changed."""
         self._touched.update(streams)
+
+    def spare(self, stream: str) -> None:
+        """Note that a stream was counted in passing."""
+        self._touched.discard(stream)
 
     def next_stream(self, *, at_once: bool = False) -> str | None:
         """The stream to count next, None if none is due.

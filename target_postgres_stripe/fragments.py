@@ -105,13 +105,18 @@ class Fragments:
 
     def _absent_from_sweep(self, sweep: Sweep) -> str:
         """The sweep did not bring the row ``t``, and nothing newer than its start has touched it."""
-        seen = (
-            f"EXISTS (SELECT FROM {self._own('_sweep_seen')} k WHERE k.stream = {self._stream} "
-            f"AND k.key = {self._key_text('t')} AND (k.version = {sweep.version} OR k.as_of > {sweep.start}))"
-        )
+        seen = f"SELECT FROM {self._own('_sweep_seen')} k WHERE {self._was_seen(sweep)}"
+        return f"{self._in_sweep('t', sweep)}{self._is_older(sweep)} AND NOT EXISTS ({seen})"
+
+    def _is_older(self, sweep: Sweep) -> str:
+        """The row ``t`` itself does not say that the sweep, or anything later, has seen it."""
+        return f't."_sdc_as_of" <= {sweep.start} AND t."_sdc_table_version" IS DISTINCT FROM {sweep.version}'
+
+    def _was_seen(self, sweep: Sweep) -> str:
+        """The sighting ``k`` is of the row ``t``, in the sweep or later."""
         return (
-            f'{self._in_sweep("t", sweep)}t."_sdc_as_of" <= {sweep.start} '
-            f'AND t."_sdc_table_version" IS DISTINCT FROM {sweep.version} AND NOT {seen}'
+            f"k.stream = {self._stream} AND k.key = {self._key_text('t')} "
+            f"AND (k.version = {sweep.version} OR k.as_of > {sweep.start})"
         )
 
     def _in_sweep(self, alias: str, sweep: Sweep) -> str:

@@ -196,10 +196,13 @@ class Loader:
             if shape.ordered:
                 # Sightings come and go too fast for the planner's statistics: it would look each row up among a few.
                 connection.execute("SET LOCAL enable_nestloop = off")
-                found = connection.execute(statements.count_absent(sweep)).fetchone()
+                absent, live = connection.execute(statements.count_absent(sweep)).fetchone() or (0, 0)
                 connection.execute("SET LOCAL enable_nestloop = DEFAULT")
-                if found and found[0]:
+                if absent:
                     self._delete_absent(connection, statements, sweep)
+                if shape.account is None:
+                    status.write_counts(connection, self._schema, {status.Part(shape.stream): live})
+                    self._counting.spare(shape.stream)
                 for statement in statements.finish_sweep(sweep):
                     connection.execute(statement)
             else:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import IO
 
+RECORD = "RECORD"
+"""The type of nearly all messages; the member of an enumeration takes longer to get at than to compare."""
+
 CHUNK_BYTES = 1024 * 1024
 IDLE_SECONDS = 0.01
 """How long nothing must come until the tap counts as idle. A change waits for it, so it is short."""
@@ -121,7 +124,7 @@ class LineReader(GenericSingerReader[bytes]):
         """
         try:
             message = decoded(self._decoder, line, types)
-            if message.type == SingerMessageType.RECORD:
+            if message.type == RECORD:
                 return message
             if message.type in EXPECTED_TYPES:
                 msgspec.json.decode(line, type=EXPECTED_TYPES[SingerMessageType(message.type)])
@@ -193,7 +196,7 @@ def decoded(decoder: msgspec.json.Decoder[RecordMessage], line: bytes, types: Co
     message = decoder.decode(line)
     if message.type not in types:
         raise ValueError(f"unknown type {message.type!r}")
-    if message.type == SingerMessageType.RECORD and (message.stream is None or not bytes(message.record)):
+    if message.type == RECORD and (message.stream is None or not len(message.record)):
         raise ValueError("a RECORD needs stream and record")
     return message
 

@@ -27,8 +27,8 @@ def storable(line: bytes) -> tuple[bytes, int]:
     replaced = 0
     if not line.isascii():
         line, replaced = valid_utf8(line)
-    # A search for a text takes next to nothing, and most lines have no such escape at all.
-    if b"\\u" in line and SUSPECT.search(line):
+    # A search for one byte takes next to nothing, and most lines have no escape at all.
+    if (escape := line.find(b"\\")) >= 0 and SUSPECT.search(line, escape):
         line, found = without_bad_escapes(line)
         replaced += found
     return line, replaced
