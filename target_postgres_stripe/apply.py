@@ -28,6 +28,7 @@ from target_postgres_stripe.columns import (
     DELETED_AT,
     HASH_BITS,
     LINE_COLUMNS,
+    NEW_COLUMNS,
     SIGHTING_COLUMNS,
     TABLE_VERSION,
     column_definitions,
@@ -110,6 +111,21 @@ class Statements(Fragments):
     def delete_from_stage(self) -> str:
         """Empty the staging table; a seventh of the time for few rows, but their space stays taken."""
         return f"DELETE FROM pg_temp.{quoted(self.stage)}"
+
+    # New rows.
+
+    def now_if_nothing_is_known(self) -> str:
+        """The transaction's moment; no row if something is known of rows that are not in the table."""
+        floors = f"SELECT FROM {self._own('_streams')} WHERE stream = {self._stream} AND floor IS NOT NULL"
+        others = [
+            f"SELECT FROM {self._own(table)} WHERE stream = {self._stream}"
+            for table in ("_account_sweeps", "_sweep_seen", "_tombstones")
+        ]
+        return f"SELECT now()::text WHERE {' AND '.join(f'NOT EXISTS ({each})' for each in (floors, *others))}"
+
+    def copy_new(self) -> str:
+        """Insert rows of ``Row.straight``; one whose key is there is an error."""
+        return f"COPY {self._table} ({names((*NEW_COLUMNS, *self.shape.columns))}) FROM STDIN"
 
     # Streams without an as-of: the last to arrive wins.
 

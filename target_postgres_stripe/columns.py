@@ -103,6 +103,9 @@ LINE_COLUMNS = (
 SIGHTING_COLUMNS = LINE_COLUMNS[:3]
 """What the line of a sighting begins with; the key and a position follow."""
 
+NEW_COLUMNS = (AS_OF, TABLE_VERSION, HASH, EXTRACTED_AT, SEQUENCE, RECEIVED_AT, BATCHED_AT)
+"""What the line of a row that goes straight into its table begins with; those of the stream follow."""
+
 ACCOUNT = "stripe_account_id"
 """The column that leads the key of a table with the rows of several Stripe accounts."""
 

@@ -18,13 +18,13 @@ import psycopg
 
 from target_postgres_stripe import drift, status, tables
 from target_postgres_stripe.apply import Relation, Statements, counted
-from target_postgres_stripe.columns import quoted
+from target_postgres_stripe.columns import NEW_COLUMNS, quoted
 from target_postgres_stripe.connection import cut
 from target_postgres_stripe.counts import CountingRounds, live_rows
 from target_postgres_stripe.drift import DriftStatements
 from target_postgres_stripe.errors import RoleMissingError
 from target_postgres_stripe.refusals import failures
-from target_postgres_stripe.staging import copy_rows, copy_sightings
+from target_postgres_stripe.staging import copy_new, copy_rows, copy_sightings
 from target_postgres_stripe.tally import Kind, Tally
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Loader:
         self._counting = CountingRounds()
         # The streams whose last rows were mostly as stored already.
         self._mostly_same: dict[str, bool] = {}
-        # The tables that had rows when the session began.
+        # The tables that had rows when the session began, or have had others since than such as were new.
         self._filled: frozenset[str] = frozenset()
         self.tally = Tally()
         # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
@@ -427,7 +427,11 @@ class Loader:
             shape, read = whole(unknown)
             self.ensure(shape)
         with failures():
-            written = self._apply_staged(self._begin(), shape, read, mostly_same=mostly_same) if read else 0
+            connection = self._begin()
+            if self._insert_new(connection, shape, read):
+                written = len(read)
+            else:
+                written = self._apply_staged(connection, shape, read, mostly_same=mostly_same) if read else 0
         self._mostly_same[shape.stream] = 2 * written < len(rows)
         return shape
 
@@ -451,6 +455,37 @@ class Loader:
         self._empty(connection, statements, len(sighted))
         unknown = {sighted[position].key for position in (found and found[0]) or ()}
         return [row for row in rows if not row.is_sighting or row.key in unknown]
+
+    def _insert_new(self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row]) -> bool:
+        """Copy rows of distinct keys straight into a table that is filled for the first time, if they are all new.
+
+        Staged rows are written twice. Here there is nothing to compare them with: nothing is known of deleted rows, no
+        parent's list names them, and that they are not there yet is the key's to tell.
+        """
+        if not rows or shape.table in self._filled or not self._takes_new(shape) or not all(r.is_plain for r in rows):
+            return False
+        statements = self._statements(shape)
+        if (found := connection.execute(statements.now_if_nothing_is_known()).fetchone()) is None:
+            self._filled |= {shape.table}
+            return False
+        try:
+            with connection.transaction():
+                copy_new(connection, statements.copy_new(), shape, rows, found[0])
+        except (psycopg.IntegrityError, psycopg.NotSupportedError):
+            self._filled |= {shape.table}
+            return False
+        self.tally.add(shape.stream, Kind.CREATED, len(rows))
+        return True
+
+    def _takes_new(self, shape: TableShape) -> bool:
+        """Whether rows of a stream may go straight into its table, as long as that has only what came so."""
+        return (
+            shape.ordered
+            and bool(shape.key)
+            and all(shape.adds(column) for column in NEW_COLUMNS)
+            and not any(True for _ in self._relations_of_child(shape))
+            and not any(part.stream == shape.stream for part in self._mended)
+        )
 
     def _apply_staged(
         self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row], *, mostly_same: bool = False

@@ -11,8 +11,9 @@ import contextlib
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import msgspec
 
@@ -84,7 +85,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that is ready to be staged.
 
     Attributes:
-        line: The line of the text COPY, newline included: ``LINE_COLUMNS`` and those of the stream.
+        added: The part of a line of the text COPY that is not the record's: ``LINE_COLUMNS``, without a tab at its end.
+        own: The part with the stream's columns, newline included.
         key: The values of the key, as text that is equal where Postgres finds the keys equal; empty without a key.
         record: The record's number in its stream, from 1.
         segment: How many STATEs were read before it.
@@ -94,7 +96,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         lists: The child streams of which it brings the complete list.
     """
 
-    line: bytes
+    added: bytes
+    own: bytes
     key: tuple[str, ...]
     record: int
     segment: int
@@ -106,18 +109,29 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def size(self) -> int:
         """Its bytes."""
-        return len(self.line)
+        return len(self.added) + len(self.own)
 
     @property
     def is_sighting(self) -> bool:
         """Whether a sweep brought it and it says nothing but its values."""
-        return self.version is not None and not (self.deleted or self.lists or self.fills_gap)
+        return self.version is not None and self.is_plain
 
     def sighting(self, position: int) -> bytes:
         """The line by which a row that is as it was is recognised: as-of, version, hash, key, and its position."""
-        own, added = len(self.key), len(LINE_COLUMNS)
-        fields = self.line[:-1].split(b"\t", added + own)  # the key may be all there is
-        return b"\t".join([*fields[: len(SIGHTING_COLUMNS)], *fields[added : added + own], b"%d\n" % position])
+        added = self.added.split(b"\t", len(SIGHTING_COLUMNS))[: len(SIGHTING_COLUMNS)]
+        key = self.own[:-1].split(b"\t", len(self.key))[: len(self.key)]  # the key may be all there is
+        return b"\t".join([*added, *key, b"%d\n" % position])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to it but its values."""
+        return not (self.deleted or self.lists or self.fills_gap)
+
+    def straight(self, batched_at: bytes) -> bytes:
+        """The line of a COPY straight into the table: ``NEW_COLUMNS`` and those of the stream."""
+        as_of, version, digest, _, extracted_at, sequence, _ = self.added.split(b"\t")
+        moment = moment_of(sequence)
+        return b"\t".join((as_of, version, digest, extracted_at, sequence, moment, batched_at, self.own))
 
     @property
     def fills_gap(self) -> bool:
@@ -200,6 +214,7 @@ class RowReader:
         self._added_fields = fields_function([column.type for column in ADDED_COLUMNS])
         columns = repr((HASHED, [(column.name, column.type) for column in shape.columns])).encode()
         self._hash_of_columns = int.from_bytes(blake2b(columns, digest_size=1).digest(), signed=True) << HASH_BITS
+        self._has_text_key = all(column.type is ColumnType.TEXT for column in shape.key)
         self._key_formats = tuple(KEY_FORMATS.get(column.type) for column in shape.key)
         self._decoder = record_decoder(shape, forbid_unknown_fields=True)
         self._sighting_decoder = sighting_decoder(shape)
@@ -277,8 +292,7 @@ class RowReader:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
         source = bytes(record)
         plain = is_plain(source) and (extracted_at is None or extracted_at.isprintable())
-        null = NULL if plain else NULL_TO_ESCAPE
-        line = plain_line if plain else escaped_line
+        null, line = (NULL, plain_line) if plain else (NULL_TO_ESCAPE, escaped_line)
         try:
             fields = self._fields(values, null)
             digest = self._hash(source, as_of) if as_of is not None and self._shape.ordered else None
@@ -287,8 +301,13 @@ class RowReader:
             raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
         added.append(null if children is None else msgspec.json.encode(children))
         return Row(
-            line=line(added)[:-1] + b"\t" + line(fields),
-            key=self._key([None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]),
+            added=line(added)[:-1],
+            own=line(fields),
+            key=self._key(
+                list(values[: len(self._key_formats)])
+                if self._has_text_key
+                else [None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]
+            ),
             record=number,
             segment=segment,
             as_of=as_of,
@@ -312,16 +331,16 @@ class RowReader:
         Raises:
             NullKeyError, WrongValueError: A part of it has no value; it is too long.
         """
-        key = [part for part in parts if part is not None]
-        if len(key) < len(parts):
+        if None in parts:
             raise NullKeyError(column=self._shape.key[parts.index(None)].property, expected="a value")
+        key = cast("Sequence[str]", parts)
         if is_long(key):
             longest = max(range(len(key)), key=lambda place: len(key[place]))
             raise WrongValueError(
                 column=self._shape.key[longest].property,
                 expected=f"short enough for a key of at most {KEY_BYTES_MAX} bytes",
             )
-        if not any(self._key_formats):
+        if self._has_text_key:
             return tuple(key)
         return tuple([text if f is None else f(text) for f, text in zip(self._key_formats, key, strict=True)])
 
@@ -435,7 +454,7 @@ def children_of(fields: dict[str, msgspec.Raw]) -> dict[str, list[str]] | None:
     return found
 
 
-def is_long(key: list[str]) -> bool:
+def is_long(key: Sequence[str]) -> bool:
     """Whether a key may be too long for an index."""
     return 4 * sum(map(len, key)) > KEY_BYTES_MAX and sum(len(part.encode()) for part in key) > KEY_BYTES_MAX
 
@@ -474,6 +493,12 @@ def same_time(text: str) -> str:
             found = found.replace(microsecond=0) + timedelta(microseconds=rounded_microseconds(finer[0]))
         return found.time().isoformat() if found.date() == date.min else END_OF_DAY
     return text
+
+
+@lru_cache(maxsize=1000)
+def moment_of(sequence: bytes) -> bytes:
+    """The moment of so many milliseconds since the epoch; many rows are read in each."""
+    return datetime.fromtimestamp(int(sequence) / 1000, UTC).isoformat().encode()
 
 
 END_OF_DAY = "24:00:00"

@@ -36,6 +36,8 @@ class PostgresSink(BatchSink):
         expects_the_same: Whether what a sweep brings is most likely as it is stored, and need not be read whole.
     """
 
+    expects_the_same = False
+
     def __init__(
         self, target: Any, stream_name: str, schema: dict[str, Any], key_properties: Sequence[str] | None
     ) -> None:
@@ -44,7 +46,6 @@ class PostgresSink(BatchSink):
             stream_name, self.original_schema, key_properties, metadata=self.include_sdc_metadata_properties
         )
         self.batch = Batch()
-        self.expects_the_same = False
         # Rows are read by the thread that adds them, sightings of which more is wanted by the one that stores them.
         self._adapting = threading.Lock()
         self._reader = RowReader(self.shape)
@@ -189,10 +190,11 @@ class PostgresSink(BatchSink):
         Args:
             context: ``loader`` and ``batch``, since what is stored now may be less than what is pending.
         """
-        loader = context["loader"]
-        loader.stage(self.shape, context["batch"], self.whole)
-        self.expects_the_same = loader.expects_the_same(self.shape)
-        self.record_counter_metric.increment(context["batch"].rows)
+        loader, batch = context["loader"], context["batch"]
+        loader.stage(self.shape, batch, self.whole)
+        if batch.rows:
+            self.expects_the_same = loader.expects_the_same(self.shape)
+        self.record_counter_metric.increment(batch.rows)
 
     def clean_up(self) -> None:
         """Log the stream's figures."""

@@ -1,4 +1,4 @@
-"""Rows → a staging table."""
+"""Rows → a staging table, or a table."""
 
 from __future__ import annotations
 
@@ -29,14 +29,22 @@ def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableS
     Raises:
         RecordRefusedError: Postgres does not take a value; its message is kept out, since it quotes the value.
     """
-    _copy(connection, statement, shape, rows, [row.line for row in rows])
+    _copy(connection, statement, shape, rows, (row.added + b"\t" + row.own for row in rows))
+
+
+def copy_new(
+    connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row], batched_at: str
+) -> None:
+    """Fill a table with rows; raises the same."""
+    moment = batched_at.encode()
+    _copy(connection, statement, shape, rows, (row.straight(moment) for row in rows))
 
 
 def copy_sightings(
     connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row | Sighting]
 ) -> None:
     """Fill a staging table with what rows are recognised by, and their positions from 0; raises the same."""
-    _copy(connection, statement, shape, rows, [row.sighting(position) for position, row in enumerate(rows)])
+    _copy(connection, statement, shape, rows, (row.sighting(position) for position, row in enumerate(rows)))
 
 
 def _copy(

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Rendered rows in memory."""
 
+PROBE_ROWS = 1000
+"""How many rows of a stream are handed over first if they may all be as stored; the next ones are read accordingly."""
+
 PENDING_STATES_MAX = 100
 """A STATE can be large too."""
 
@@ -163,7 +166,8 @@ class TargetPostgresStripe(Target):
         self._segment = 0
         # The STATEs read and not yet committed, by number.
         self._states: dict[int, dict[str, Any]] = {}
-        self._batch_size_rows: int = self.config["batch_size_rows"]
+        # How many rows may be pending.
+        self._pending_rows_max: int = self.config["batch_size_rows"]
         self._pending_rows = 0
         self._pending_bytes = 0
         # Monotonic: since when something is pending, and when a commit last began.
@@ -201,9 +205,7 @@ class TargetPostgresStripe(Target):
         super()._process_schema_message(message_dict)
         for stream_map in self.mapper.stream_maps.get(message_dict["stream"], ()):
             if self.sink_exists(stream_map.stream_alias):
-                sink = self._sink(stream_map.stream_alias)
-                self.loader.announce(sink.shape)
-                sink.expects_the_same = self.loader.expects_the_same(sink.shape)
+                self.loader.announce(self._sink(stream_map.stream_alias).shape)
         self._direct.pop(message_dict["stream"], None)
 
     def _process_record_message(self, message_dict: RecordMessage) -> None:  # type: ignore[override]
@@ -220,7 +222,7 @@ class TargetPostgresStripe(Target):
             self._commit_covered()
             self.loader.rollback()  # what no STATE covers may have been staged
             raise
-        if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
+        if self._is_full:
             self._make_room()
         elif self._states and self._has_waited_enough():
             self._hand_over_if_idle()
@@ -251,7 +253,9 @@ class TargetPostgresStripe(Target):
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         if len(maps) == 1 and type(maps[0]) is SameRecordTransform and not maps[0].flattening_enabled:
-            self._direct[stream] = self._sink(maps[0].stream_alias)
+            self._direct[stream] = sink = self._sink(maps[0].stream_alias)
+            if self.loader.expects_the_same(sink.shape):
+                self._pending_rows_max = min(self._pending_rows_max, self._pending_rows + PROBE_ROWS)
         return self._direct.get(stream)
 
     def _add(self, sink: PostgresSink, message: RecordMessage, record: msgspec.Raw) -> None:
@@ -370,8 +374,12 @@ class TargetPostgresStripe(Target):
     def _make_room(self) -> None:
         """Get rows out of memory: committed if a STATE covers them, else staged."""
         self._hand_over()
-        if self._pending_rows >= self._batch_size_rows or self._pending_bytes >= PENDING_BYTES_MAX:
+        if self._is_full:
             self._stage_all()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._pending_rows >= self._pending_rows_max or self._pending_bytes >= PENDING_BYTES_MAX
 
     def _commit_covered(self) -> None:
         """Commit the rows that the last STATE covers, and print it."""
@@ -424,6 +432,7 @@ class TargetPostgresStripe(Target):
         self._sinks_to_clear = [sink for sink in self._sinks_to_clear if id(sink) not in emptied]
         self._pending_rows = sum(rest.rows for _, rest in later)
         self._pending_bytes = sum(rest.bytes for _, rest in later)
+        self._pending_rows_max = self.config["batch_size_rows"]
         self._pending_since = self.monotonic() if self._pending_rows else None
         self._staged = False
 
