@@ -208,17 +208,21 @@ def leave(history: History) -> None:
     customer = history.loose("customer") if history.wants("customer") else None
     if customer is None or customer.body["test_clock"] is not None:
         return
-    belongings = [
-        each
-        for name in ("payment_method", "subscription", "card", "bank_account", "source", "tax_id")
-        for each in history.account.store.linked(name, "customer", customer.key)
-    ]
-    if not any(map(history.variations.is_held, belongings)):
+    if not takes_held(history, customer):
         history.note(
             customer,
             "deleted",
             lambda: deletions.delete_customer(history.account, {"customer": customer.key}, {}),
         )
+
+
+def takes_held(history: History, customer: Record) -> bool:
+    """Whether a customer has something that another object holds: with its customer, that would change too."""
+    return any(
+        history.variations.is_held(each)
+        for name in ("payment_method", "subscription", "card", "bank_account", "source", "tax_id")
+        for each in history.account.store.linked(name, "customer", customer.key)
+    )
 
 
 def end_clock(history: History) -> None:

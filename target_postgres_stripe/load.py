@@ -305,8 +305,9 @@ class Loader:
     def _connection(self) -> psycopg.Connection[Any]:
         if self._session is None:
             self._session = self._connect()
-            self._filled = tables.filled_tables(self._session, self._schema)
-            self._session.rollback()  # it only read
+            with failures():
+                self._filled = tables.filled_tables(self._session, self._schema)
+                self._session.rollback()  # it only read
         return self._session
 
     def _begin(self) -> psycopg.Connection[Any]:

@@ -432,7 +432,8 @@ class TargetPostgresStripe(Target):
         self._sinks_to_clear = [sink for sink in self._sinks_to_clear if id(sink) not in emptied]
         self._pending_rows = sum(rest.rows for _, rest in later)
         self._pending_bytes = sum(rest.bytes for _, rest in later)
-        self._pending_rows_max = self.config["batch_size_rows"]
+        if not self._pending_rows:
+            self._pending_rows_max = self.config["batch_size_rows"]
         self._pending_since = self.monotonic() if self._pending_rows else None
         self._staged = False
 

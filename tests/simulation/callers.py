@@ -23,6 +23,7 @@ from stripe_sandbox.announcements import (
 )
 from stripe_sandbox.due import due_at
 from stripe_sandbox.families import event_type
+from stripe_sandbox.moves import takes_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -158,6 +159,8 @@ class Callers:
             return None
         if record.object == "customer" and (record.body["test_clock"] is not None or self._random.random() < 0.7):
             return None  # what one on a test clock leaves behind no list shows
+        if record.object == "customer" and takes_held(self._history, record):
+            return None
         if not (self._tells(record, "deleted") or (record.object in DIES_SILENTLY and self._history.silent)):
             return None
         return Asked(method="DELETE", path=path, about=(record.object, record.key))
