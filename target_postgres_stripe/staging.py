@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from target_postgres_stripe.columns import TableShape
     from target_postgres_stripe.rows import Row, Sighting
 
-COPY_CHUNK_BYTES = 256 * 1024
+COPY_CHUNK_BYTES = 64 * 1024
 
 
 def copy_rows(connection: psycopg.Connection[Any], statement: str, shape: TableShape, rows: Sequence[Row]) -> None:
