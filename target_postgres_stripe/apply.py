@@ -114,6 +114,10 @@ class Statements(Fragments):
 
     # New rows.
 
+    def has_rows(self) -> str:
+        """Whether the table has any."""
+        return f"SELECT EXISTS (SELECT FROM {self._table})"
+
     def now_if_nothing_is_known(self) -> str:
         """The transaction's moment; no row if something is known of rows that are not in the table."""
         floors = f"SELECT FROM {self._own('_streams')} WHERE stream = {self._stream} AND floor IS NOT NULL"

@@ -79,8 +79,8 @@ class Loader:
         self._counting = CountingRounds()
         # The streams whose last rows were mostly as stored already.
         self._mostly_same: dict[str, bool] = {}
-        # The tables that had rows when the session began, or have had others since than such as were new.
-        self._filled: frozenset[str] = frozenset()
+        # By stream: whether its table had no rows when they were first looked for, and has none since but new ones.
+        self._fresh: dict[str, bool] = {}
         self.tally = Tally()
         # The streams whose rows exist only as long as those of a stream, as its SCHEMA said.
         self._owns: dict[str, tuple[str, ...]] = {}
@@ -154,8 +154,8 @@ class Loader:
                 self._ensure_index(connection, relation)
 
     def expects_the_same(self, shape: TableShape) -> bool:
-        """Whether what a sweep brings is likely to be as stored: what came last was, or the table had rows before."""
-        return shape.ordered and self._mostly_same.get(shape.stream, shape.table in self._filled)
+        """Whether what a sweep brings next is likely to be as stored, since what came last was."""
+        return shape.ordered and self._mostly_same.get(shape.stream, False)
 
     def stage(self, shape: TableShape, batch: Batch, whole: Whole | None = None) -> None:
         """Store rows in the open transaction.
@@ -305,9 +305,6 @@ class Loader:
     def _connection(self) -> psycopg.Connection[Any]:
         if self._session is None:
             self._session = self._connect()
-            with failures():
-                self._filled = tables.filled_tables(self._session, self._schema)
-                self._session.rollback()  # it only read
         return self._session
 
     def _begin(self) -> psycopg.Connection[Any]:
@@ -419,9 +416,10 @@ class Loader:
 
     def _apply_round(self, shape: TableShape, rows: Sequence[Row | Sighting], whole: Whole | None) -> TableShape:
         """Apply rows of distinct keys; return their stream's shape, which a value may have made wider."""
-        mostly_same = self._are_likely_the_same(shape, rows)
         with failures():
-            unknown = self._unknown(self._begin(), shape, rows) if mostly_same else rows
+            connection = self._begin()
+            mostly_same = self._are_likely_the_same(connection, shape, rows)
+            unknown = self._unknown(connection, shape, rows) if mostly_same else rows
         self.tally.add(shape.stream, Kind.UNCHANGED, len(rows) - len(unknown))
         read = cast("Sequence[Row]", unknown)
         if whole is not None:
@@ -436,9 +434,19 @@ class Loader:
         self._mostly_same[shape.stream] = 2 * written < len(rows)
         return shape
 
-    def _are_likely_the_same(self, shape: TableShape, rows: Sequence[Row | Sighting]) -> bool:
-        is_told = shape.stream in self._mostly_same or any(row.version is not None for row in rows)
-        return is_told and self.expects_the_same(shape)
+    def _are_likely_the_same(
+        self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row | Sighting]
+    ) -> bool:
+        """Whether most rows are likely to be as stored: the last ones were, or a table that has rows is listed."""
+        if not shape.ordered or shape.stream in self._mostly_same:
+            return self.expects_the_same(shape)
+        return any(row.version is not None for row in rows) and not self._is_fresh(connection, shape)
+
+    def _is_fresh(self, connection: psycopg.Connection[Any], shape: TableShape) -> bool:
+        if shape.stream not in self._fresh:
+            found = connection.execute(self._statements(shape).has_rows()).fetchone()
+            self._fresh[shape.stream] = not (found and found[0])
+        return self._fresh[shape.stream]
 
     def _unknown(
         self, connection: psycopg.Connection[Any], shape: TableShape, rows: Sequence[Row | Sighting]
@@ -463,17 +471,19 @@ class Loader:
         Staged rows are written twice. Here there is nothing to compare them with: nothing is known of deleted rows, no
         parent's list names them, and that they are not there yet is the key's to tell.
         """
-        if not rows or shape.table in self._filled or not self._takes_new(shape) or not all(r.is_plain for r in rows):
+        if not (rows and self._takes_new(shape) and self._is_fresh(connection, shape)):
+            return False
+        if not all(row.is_plain for row in rows):
             return False
         statements = self._statements(shape)
         if (found := connection.execute(statements.now_if_nothing_is_known()).fetchone()) is None:
-            self._filled |= {shape.table}
+            self._fresh[shape.stream] = False
             return False
         try:
             with connection.transaction():
                 copy_new(connection, statements.copy_new(), shape, rows, found[0])
         except (psycopg.IntegrityError, psycopg.NotSupportedError):
-            self._filled |= {shape.table}
+            self._fresh[shape.stream] = False
             return False
         self.tally.add(shape.stream, Kind.CREATED, len(rows))
         return True

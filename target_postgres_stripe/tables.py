@@ -258,16 +258,6 @@ def ensure_table(connection: psycopg.Connection[Any], schema: str, shape: TableS
         describe(connection, schema, shape, described)
 
 
-def filled_tables(connection: psycopg.Connection[Any], schema: str) -> frozenset[str]:
-    """The names of the tables that have rows, or had some that are not forgotten yet; does not look into them."""
-    found = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0",
-        (schema,),
-    )
-    return frozenset(name for (name,) in found)
-
-
 def table_of_stream(connection: psycopg.Connection[Any], schema: str, shape: TableShape) -> StoredTable | None:
     """The table of a stream as it is, None if this target has not made one of that name for it."""
     owner = connection.execute(

@@ -57,7 +57,7 @@ PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Rendered rows in memory."""
 
 PROBE_ROWS = 1000
-"""How many rows of a stream are handed over first if they may all be as stored; the next ones are read accordingly."""
+"""How many rows of a stream are handed over first, to know whether they are as stored; the others are read so."""
 
 PENDING_STATES_MAX = 100
 """A STATE can be large too."""
@@ -253,9 +253,8 @@ class TargetPostgresStripe(Target):
             self._assert_sink_exists(stream)
         maps = self.mapper.stream_maps[stream]
         if len(maps) == 1 and type(maps[0]) is SameRecordTransform and not maps[0].flattening_enabled:
-            self._direct[stream] = sink = self._sink(maps[0].stream_alias)
-            if self.loader.expects_the_same(sink.shape):
-                self._pending_rows_max = min(self._pending_rows_max, self._pending_rows + PROBE_ROWS)
+            self._direct[stream] = self._sink(maps[0].stream_alias)
+            self._pending_rows_max = min(self._pending_rows_max, self._pending_rows + PROBE_ROWS)
         return self._direct.get(stream)
 
     def _add(self, sink: PostgresSink, message: RecordMessage, record: msgspec.Raw) -> None:

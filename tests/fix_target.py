@@ -46,7 +46,7 @@ def each_expectation(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(PostgresSink, "expects_the_same", True)
         monkeypatch.setattr(Loader, "expects_the_same", lambda _, shape: shape.ordered)
-        monkeypatch.setattr(Loader, "_are_likely_the_same", lambda _, shape, __: shape.ordered)
+        monkeypatch.setattr(Loader, "_are_likely_the_same", lambda _, __, shape, ___: shape.ordered)
 
 
 @pytest.fixture
