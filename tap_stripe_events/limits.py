@@ -16,7 +16,8 @@ _WINDOW_SECONDS = 1.0
 # What takes longer to be answered took that long at Stripe, not on its way there. So the budget holds at Stripe's end
 # for ways up to this; in return at most a fifth of it stays unused, where answers take long and each another time.
 _LONGEST_WAY_SECONDS = 0.25
-_TRIPS = 100  # round trips that are remembered; the shortest of fewer says little
+_TRIPS = 100  # round trips that are remembered
+_LEAST_TRIPS = 30  # of fewer the shortest says little
 
 _NOT_SET_UP = re.compile(
     r"not set up to use|unrecognized request url|only available in test ?mode|not (?:been )?(?:enabled|onboarded)"
@@ -160,13 +161,13 @@ class Trips:
     def common(self) -> float:
         """Return the seconds that every round trip takes; 0 while that is unknown.
 
-        That is the shortest one, less what a quarter of them took beyond it at most: where trips differ much, the
-        shortest may be one that was lucky on its way back only.
+        That is the shortest one, less what half of them took beyond it at most: where trips differ much, the shortest
+        may be one that was lucky on its way back only.
         """
-        if len(self._seconds) < _TRIPS:
+        if len(self._seconds) < _LEAST_TRIPS:
             return 0.0
         in_order = sorted(self._seconds)
-        return max(0.0, 2 * in_order[0] - in_order[len(in_order) // 4])
+        return max(0.0, 2 * in_order[0] - in_order[len(in_order) // 2])
 
 
 class Budget:
