@@ -27,7 +27,7 @@ from target_postgres_stripe.batch import Batch
 from target_postgres_stripe.columns import TableShape, table_shape
 from target_postgres_stripe.errors import TargetError
 from target_postgres_stripe.load import Loader
-from target_postgres_stripe.rows import RowReader, WrongValueError
+from target_postgres_stripe.rows import Origin, RowReader, WrongValueError
 from target_postgres_stripe.text import storable
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _row(change: Change, number: int, now: int) -> Row:
     text, _ = storable(_encoder.encode(change.record))
     try:
         return _reader(change.stream, several=ACCOUNT_ID in change.record).read(
-            msgspec.Raw(text), number=number, segment=0, version=None, extracted_at=None, sequence=now
+            msgspec.Raw(text), Origin(number=number, segment=0, version=None, extracted_at=None, sequence=now)
         )
     except WrongValueError as wrong:
         raise NotAppliedError(reason=f"{change.stream}: {wrong.column} is not {wrong.expected}") from None

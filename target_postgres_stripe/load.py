@@ -473,7 +473,7 @@ class Loader:
         """
         if not (rows and self._takes_new(shape) and self._is_fresh(connection, shape)):
             return False
-        if not all(row.is_plain for row in rows):
+        if not all(row.has_only_values for row in rows):
             return False
         statements = self._statements(shape)
         if (found := connection.execute(statements.now_if_nothing_is_known()).fetchone()) is None:
@@ -494,7 +494,7 @@ class Loader:
             shape.ordered
             and bool(shape.key)
             and all(shape.adds(column) for column in NEW_COLUMNS)
-            and not any(True for _ in self._relations_of_child(shape))
+            and next(self._relations_of_child(shape), None) is None
             and not any(part.stream == shape.stream for part in self._mended)
         )
 

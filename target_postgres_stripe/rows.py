@@ -81,6 +81,24 @@ NO_LISTS: frozenset[str] = frozenset()
 """What a line begins with, save the children's lists."""
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where a record comes from: what is known of it besides its JSON.
+
+    Attributes:
+        number: Its number in its stream, from 1.
+        segment: How many STATEs were read before it.
+        version: The message's ``version``: the sweep (or the table version) that it was read by.
+        extracted_at: The message's ``time_extracted``.
+        sequence: Milliseconds since the epoch at which it was read.
+    """
+
+    number: int
+    segment: int
+    version: int | None
+    extracted_at: str | None
+    sequence: int
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record that is ready to be staged.
 
@@ -114,7 +132,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def is_sighting(self) -> bool:
         """Whether a sweep brought it and it says nothing but its values."""
-        return self.version is not None and self.is_plain
+        return self.version is not None and self.has_only_values
 
     def sighting(self, position: int) -> bytes:
         """The line by which a row that is as it was is recognised: as-of, version, hash, key, and its position."""
@@ -123,7 +141,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return b"\t".join([*added, *key, b"%d\n" % position])
 
     @property
-    def is_plain(self) -> bool:
+    def has_only_values(self) -> bool:
         """Whether there is nothing to it but its values."""
         return not (self.deleted or self.lists or self.fills_gap)
 
@@ -146,15 +164,13 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         source: The record's JSON, to read it whole if it is not.
+        origin: Where it comes from, for the same.
         digest: What the row is recognised by.
-        extracted_at: The message's ``time_extracted``.
-        sequence: Milliseconds since the epoch at which it was read.
     """
 
     source: msgspec.Raw
+    origin: Origin
     digest: int
-    extracted_at: str | None
-    sequence: int
     # As of a row, which see.
     key: tuple[str, ...]
     record: int
@@ -230,15 +246,13 @@ class RowReader:
         self._ignores_unknown = True
         self._decoder = record_decoder(self._shape, forbid_unknown_fields=False)
 
-    def sight(
-        self, record: msgspec.Raw, *, number: int, segment: int, version: int, extracted_at: str | None, sequence: int
-    ) -> Sighting | None:
-        """Of a record that a sweep brought, read what it is recognised by; the arguments are those of ``read``.
+    def sight(self, record: msgspec.Raw, origin: Origin) -> Sighting | None:
+        """Of a record that a sweep brought, read what it is recognised by.
 
         Returns:
             None if it says more than its values, or is not as plain as nearly all are: it is to be read whole.
         """
-        if self._sighting_decoder is None:
+        if self._sighting_decoder is None or origin.version is None:
             return None
         try:
             *key, as_of, deleted_at, children = msgspec.structs.astuple(self._sighting_decoder.decode(record))
@@ -251,35 +265,21 @@ class RowReader:
             return None
         return Sighting(
             source=record,
+            origin=origin,
             digest=self._hash(bytes(record), as_of),
-            extracted_at=extracted_at,
-            sequence=sequence,
             key=tuple(key),
-            record=number,
-            segment=segment,
+            record=origin.number,
+            segment=origin.segment,
             as_of=as_of,
-            version=version,
+            version=origin.version,
         )
 
-    def read(
-        self,
-        record: msgspec.Raw,
-        *,
-        number: int,
-        segment: int,
-        version: int | None,
-        extracted_at: str | None,
-        sequence: int,
-    ) -> Row:
+    def read(self, record: msgspec.Raw, origin: Origin) -> Row:
         """Decode, check and render one record.
 
         Args:
             record: The record's JSON.
-            number: Its number in its stream.
-            segment: How many STATEs were read before it.
-            version: The message's ``version``.
-            extracted_at: The message's ``time_extracted``.
-            sequence: Milliseconds since the epoch at which it was read.
+            origin: Where it comes from.
 
         Raises:
             WrongValueError: A value does not fit its column.
@@ -290,13 +290,13 @@ class RowReader:
         as_of, deleted_at, children = values[-3:]
         if as_of is None and self._shape.ordered:
             raise WrongValueError(column=AS_OF.property, expected="a date-time in every record")
-        source = bytes(record)
+        source, version, extracted_at = bytes(record), origin.version, origin.extracted_at
         plain = is_plain(source) and (extracted_at is None or extracted_at.isprintable())
         null, line = (NULL, plain_line) if plain else (NULL_TO_ESCAPE, escaped_line)
         try:
             fields = self._fields(values, null)
             digest = self._hash(source, as_of) if as_of is not None and self._shape.ordered else None
-            added = self._added_fields((as_of, version, digest, deleted_at, extracted_at, sequence), null)
+            added = self._added_fields((as_of, version, digest, deleted_at, extracted_at, origin.sequence), null)
         except NotAMomentError as error:
             raise WrongValueError(column=self._column_of(error, values), expected=error.expected) from None
         added.append(null if children is None else msgspec.json.encode(children))
@@ -308,8 +308,8 @@ class RowReader:
                 if self._has_text_key
                 else [None if part is null else str(part, "utf-8") for part in fields[: len(self._key_formats)]]
             ),
-            record=number,
-            segment=segment,
+            record=origin.number,
+            segment=origin.segment,
             as_of=as_of,
             deleted=deleted_at is not None,
             version=version,

@@ -16,7 +16,7 @@ from singer_sdk.sinks import BatchSink
 from target_postgres_stripe.batch import Batch
 from target_postgres_stripe.columns import Column, ColumnType, table_shape
 from target_postgres_stripe.errors import MissingKeyError, RecordRefusedError
-from target_postgres_stripe.rows import NullKeyError, RowReader, Sighting, UnknownFieldsError, WrongValueError
+from target_postgres_stripe.rows import NullKeyError, Origin, RowReader, Sighting, UnknownFieldsError, WrongValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,16 +82,15 @@ class PostgresSink(BatchSink):
         self._records += 1
         if replaced:
             self._count_replaced(replaced)
-        number, sequence = self._records, time.time_ns() // 1_000_000
-        row: Row | Sighting | None = None
-        if self.expects_the_same and version is not None:
-            row = self._reader.sight(
-                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
-            )
-        if row is None:
-            row = self._read(
-                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
-            )
+        origin = Origin(
+            number=self._records,
+            segment=segment,
+            version=version,
+            extracted_at=extracted_at,
+            sequence=time.time_ns() // 1_000_000,
+        )
+        sighting = self._reader.sight(record, origin) if self.expects_the_same else None
+        row = self._read(record, origin) if sighting is None else sighting
         self.batch.add(row)
         return row.size
 
@@ -101,52 +100,27 @@ class PostgresSink(BatchSink):
         Raises:
             MissingKeyError, RecordRefusedError: One cannot be stored.
         """
-        read = [
-            self._read(
-                row.source,
-                number=row.record,
-                segment=row.segment,
-                version=row.version,
-                extracted_at=row.extracted_at,
-                sequence=row.sequence,
-            )
-            if isinstance(row, Sighting)
-            else row
-            for row in rows
-        ]
+        read = [self._read(row.source, row.origin) if isinstance(row, Sighting) else row for row in rows]
         return self.shape, read
 
-    def _read(
-        self,
-        record: msgspec.Raw,
-        *,
-        number: int,
-        segment: int,
-        version: int | None,
-        extracted_at: str | None,
-        sequence: int,
-    ) -> Row:
+    def _read(self, record: msgspec.Raw, origin: Origin) -> Row:
         reader = self._reader
         try:
-            return reader.read(
-                record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
-            )
+            return reader.read(record, origin)
         except UnknownFieldsError as unknown:
             self._ignore_unknown_fields(reader, unknown.names)
         except NullKeyError as wrong:
             raise MissingKeyError(
-                stream=self.stream_name, record=number, columns=[wrong.column], segment=segment
+                stream=self.stream_name, record=origin.number, columns=[wrong.column], segment=origin.segment
             ) from None
         except WrongValueError as wrong:
             if not wrong.too_big:
                 problem = f"field {wrong.column!r} is not {wrong.expected}"
                 raise RecordRefusedError(
-                    stream=self.stream_name, record=number, problem=problem, segment=segment
+                    stream=self.stream_name, record=origin.number, problem=problem, segment=origin.segment
                 ) from None
             self._widen(reader, wrong.column)
-        return self._read(
-            record, number=number, segment=segment, version=version, extracted_at=extracted_at, sequence=sequence
-        )
+        return self._read(record, origin)
 
     def _ignore_unknown_fields(self, reader: RowReader, names: Sequence[str]) -> None:
         with self._adapting:
@@ -161,19 +135,18 @@ class PostgresSink(BatchSink):
 
     def _widen(self, reader: RowReader, name: str) -> None:
         """Make the column of a property ``numeric``. Rows that were read before fit it too."""
-        with self._adapting:
-            if reader is self._reader:  # else the other thread has just widened one
-                self._widen_alone(name)
 
-    def _widen_alone(self, name: str) -> None:
         def widened(columns: tuple[Column, ...]) -> tuple[Column, ...]:
             return tuple(replace(c, type=ColumnType.NUMERIC) if c.property == name else c for c in columns)
 
-        self.logger.warning(
-            "Field '%s' of stream '%s' exceeds bigint; its column becomes numeric.", name, self.stream_name
-        )
-        self.shape = replace(self.shape, key=widened(self.shape.key), columns=widened(self.shape.columns))
-        self._reader = RowReader(self.shape)
+        with self._adapting:
+            if reader is not self._reader:
+                return  # the other thread has just widened one
+            self.logger.warning(
+                "Field '%s' of stream '%s' exceeds bigint; its column becomes numeric.", name, self.stream_name
+            )
+            self.shape = replace(self.shape, key=widened(self.shape.key), columns=widened(self.shape.columns))
+            self._reader = RowReader(self.shape)
 
     def _count_replaced(self, replaced: int) -> None:
         if not self._replaced:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from target_postgres_stripe.storing import Part
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
-"""Rendered rows in memory."""
+"""Rows in memory, rendered or as they came."""
 
 PROBE_ROWS = 1000
 """How many rows of a stream are handed over first, to know whether they are as stored; the others are read so."""

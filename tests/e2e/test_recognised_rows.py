@@ -8,7 +8,7 @@ from pipeline import LIST_AGAIN, MESSAGES
 
 from target_postgres_stripe.columns import table_shape
 from target_postgres_stripe.reader import RecordMessage
-from target_postgres_stripe.rows import RowReader
+from target_postgres_stripe.rows import Origin, RowReader
 
 
 def messages(directory):
@@ -43,8 +43,8 @@ def test_rows_that_events_wrote_are_recognised_when_they_are_listed(make_account
             if each.type != "RECORD" or each.version is None or (each.stream, id_of(each)) not in written:
                 continue
             shape, reader = known[each.stream]
-            told = {"number": 1, "segment": 0, "version": each.version, "extracted_at": None, "sequence": 0}
-            sighting = reader.sight(each.record, **told)
+            origin = Origin(number=1, segment=0, version=each.version, extracted_at=None, sequence=0)
+            sighting = reader.sight(each.record, origin)
             if sighting is not None and [column.name for column in shape.key] == ["id"]:
                 query = f'SELECT _sdc_hash FROM stripe."{shape.table}" WHERE id = %s'
                 recognised.append(connection.execute(query, (id_of(each),)).fetchone() == (sighting.digest,))

@@ -17,7 +17,7 @@ from tap_stripe_events.families import names_by_stream
 from tap_stripe_events.object_table import STRIPE_OBJECTS
 from tap_stripe_events.units import Cause
 from target_postgres_stripe.columns import table_shape
-from target_postgres_stripe.rows import RowReader
+from target_postgres_stripe.rows import Origin, RowReader
 from target_postgres_stripe.text import storable
 
 
@@ -43,7 +43,7 @@ def test_whatever_is_in_an_object_its_records_fit_their_tables(
         assert None not in {change.record.get(column) for column in STRIPE_OBJECTS[name].key}
         line, _ = storable(encoder.encode(change.record))
         row = reader_of(change.stream).read(
-            msgspec.Raw(line), number=number, segment=0, version=None, extracted_at=None, sequence=0
+            msgspec.Raw(line), Origin(number=number, segment=0, version=None, extracted_at=None, sequence=0)
         )
         assert row.deleted == (DELETED_AT in change.record)
         assert row.as_of == change.record[AS_OF]

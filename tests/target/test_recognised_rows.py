@@ -35,7 +35,7 @@ def read_whole(monkeypatch):
     numbers = []
     read = RowReader.read
     monkeypatch.setattr(
-        RowReader, "read", lambda self, *args, **more: numbers.append(more["number"]) or read(self, *args, **more)
+        RowReader, "read", lambda self, record, origin: numbers.append(origin.number) or read(self, record, origin)
     )
     return numbers
 
